@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A byte stream for consoles: to a terminal, file, socket, pty or the monitor.  Never blocks
+ * the guest: output that the other side does not take goes into a bounded buffer, then the oldest
+ * is dropped and counted.
+ *
+ * Threads: chario_write from any one thread at a time (the device's lock); input is delivered on
+ * the event loop's thread.
+ */
+#ifndef DISCO_VMM_DEVICE_CHARIO_H
+#define DISCO_VMM_DEVICE_CHARIO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct chario;
+struct err;
+struct evloop;
+
+enum chario_kind {
+    CHARIO_NULL,   /* nowhere */
+    CHARIO_STREAM, /* fds for input and output (terminal, pipe, pty master, connected socket) */
+    CHARIO_LISTEN, /* a listening Unix socket: one client at a time, replaced by the next */
+};
+
+/* Makes a stream over descriptors that are open (infd may be -1: no input; for CHARIO_LISTEN infd
+ * is the listener).  Owns them.  tty: put the terminal infd into raw mode until freed
+ * (ctrl-a x asks the cell to end, ctrl-a ctrl-a sends ctrl-a). */
+struct chario *chario_new(enum chario_kind kind, int infd, int outfd, bool tty);
+void chario_free(struct chario *c);
+
+/* Starts input on the loop: input(arg, bytes, n) returns how many it took; the rest is offered
+ * again after chario_more().  quit(arg) is called on ctrl-a x (may be NULL). */
+int chario_start(struct chario *c, struct evloop *io,
+                 size_t (*input)(void *arg, const uint8_t *p, size_t n),
+                 void (*quit)(void *arg), void *arg);
+
+/* The consumer has room again. Any thread. */
+void chario_more(struct chario *c);
+
+/* Writes; never blocks. */
+void chario_write(struct chario *c, const uint8_t *p, size_t n);
+
+/* Bytes dropped so far because nobody took them. */
+uint64_t chario_dropped(const struct chario *c);
+
+#endif
