@@ -91,6 +91,7 @@ struct guest_cfg {
     bool fwcfg;                  /* fw_cfg at 0x510 */
     enum cfg_exit
         on_reset; /* `on_reset = "restart" | "poweroff"` (default "poweroff" = the guest ends) */
+    char *ready;  /* the guest is up when its console shows this text; NULL: unknown */
     unsigned weight; /* CPU share, 1..10000, for the scheduler to come */
     char *file;      /* configuration file the guest came from */
     int line;        /* line of its group there */
