@@ -6,14 +6,14 @@ B          ?= build
 CC         ?= gcc
 PREFIX     ?= /usr/local
 SANITIZER  ?=
-PKGS       := hwloc libconfig liburing slirp jansson
+PKGS       := hwloc libconfig liburing jansson
 CFLAGS     ?= -O2 -g
 WARN       := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual \
               -Wwrite-strings -Wundef -Wvla -Werror
 SAN        := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer)
 ALL_CFLAGS  = -std=gnu11 -D_GNU_SOURCE -I. -I$(B)/gen $(WARN) $(SAN) $(CFLAGS) -pthread -MMD -MP \
               $(shell pkg-config --cflags $(PKGS))
-LIBS        = $(shell pkg-config --libs $(PKGS)) -lnuma -pthread
+LIBS        = $(shell pkg-config --libs $(PKGS)) -lslirp -lnuma -pthread
 
 SRC  := $(sort $(wildcard base/*.c numa/*.c memshare/*.c sched/*.c vmm/*/*.c))
 OBJ  := $(SRC:%.c=$(B)/%.o)

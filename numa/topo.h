@@ -19,7 +19,8 @@ enum { TOPO_MAX_NODES = 64, TOPO_MAX_CPUS = 4096 };
 struct topo_node {
     int os;             /* the kernel's node number */
     uint64_t mem_total; /* bytes */
-    uint64_t mem_free;  /* bytes when the topology was read; = mem_total if synthetic */
+    uint64_t mem_free;  /* bytes guests could have when the topology was read (free, and file
+                         * cache that can go, less a reserve); = mem_total if synthetic */
     unsigned ncpus;     /* entries of cpus; 0: memory only */
     int *cpus;          /* the kernel's CPU numbers, ascending; SMT siblings included */
     int package;        /* socket number, -1 unknown */
@@ -35,15 +36,44 @@ struct topo {
     uint8_t dist[TOPO_MAX_NODES][TOPO_MAX_NODES]; /* SLIT style, 10 = local, by index of node */
 };
 
-/* Reads this machine (synthetic == NULL) or a description: hwloc's synthetic syntax, or
- * "nodes=4,cpus=2,mem=1G[,dist=20]".  Distances default to 10/20. */
+/*
+ * Reads this machine (synthetic == NULL) or a description: hwloc's synthetic syntax, or
+ * "nodes=4,cpus=2,mem=1G[,free=512M][,dist=20]".  Distances default to 10/20.  cpus, mem and free
+ * also take one value per node ("cpus=2/2/0": node 2 has memory only); dist also takes "ring",
+ * "cube" (distance grows by 10 a hop) or the whole matrix ("dist=10 20/20 10").
+ * CPUs and nodes that are offline or denied by the caller's cpuset are left out.  hwloc's
+ * HWLOC_FSROOT (a recorded /sys and /proc) and HWLOC_XMLFILE replace this machine; t->synthetic
+ * is then set.  Returns 0 or -errno: EXIT_USAGE for a wrong description, EXIT_INTERNAL when the
+ * machine cannot be read.  On failure there is nothing to free.
+ */
 int topo_read(struct topo *t, const char *synthetic, struct err *err);
+
+/* Frees what topo_read() allocated; t is empty afterwards. */
 void topo_free(struct topo *t);
+
+/* The key=value syntax of topo_read(), without hwloc. */
+int topo_synth(struct topo *t, const char *text, struct err *err);
 
 /* Index in node[] of a kernel node number, or -1. */
 int topo_index(const struct topo *t, int os);
 
 /* Index of the node that holds a kernel CPU number, or -1. */
 int topo_node_of_cpu(const struct topo *t, int cpu);
+
+/* Bytes of all nodes: in all, and free. */
+uint64_t topo_mem_total(const struct topo *t);
+uint64_t topo_mem_free(const struct topo *t);
+
+enum { TOPO_SIZE_LEN = 16 };
+
+/* Writes bytes for people: "512 MiB", "1.5 GiB".  Returns buf. */
+const char *topo_size(char buf[TOPO_SIZE_LEN], uint64_t bytes);
+
+/* Parses "512M", "1G", "1.5G", "4096" (bytes; K, M, G, T, with or without "iB" are powers of
+ * 1024).  Reads up to *end; false when there is no number or it is out of range. */
+bool topo_parse_size(const char *s, const char **end, uint64_t *bytes);
+
+/* Writes numbers as ranges, "0-3,8": ascending input, result cut at len with "...". */
+const char *topo_ranges(char *buf, unsigned len, const int *v, unsigned n);
 
 #endif

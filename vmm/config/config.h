@@ -20,6 +20,7 @@ enum {
     CFG_MAX_DISKS = 16,
     CFG_MAX_NETS = 8,
     CFG_MAX_NODES = 64,
+    CFG_NODE_LAST = 1023, /* highest number of a host node */
     CFG_MAX_GUESTS = 1024,
     CFG_NAME_MAX = 32, /* of a guest, without the number that count adds */
 };
@@ -93,6 +94,7 @@ struct guest_cfg {
         on_reset; /* `on_reset = "restart" | "poweroff"` (default "poweroff" = the guest ends) */
     char *ready;  /* the guest is up when its console shows this text; NULL: unknown */
     unsigned weight; /* CPU share, 1..10000, for the scheduler to come */
+    char *site;      /* name of the site it belongs to; part of what a derived mac comes from */
     char *file;      /* configuration file the guest came from */
     int line;        /* line of its group there */
 };
@@ -112,7 +114,20 @@ struct site_cfg {
 int config_load(struct site_cfg *site, const char *path, struct err *err);
 void config_free(struct site_cfg *site);
 
-/* Writes one guest, resolved, in the same language (malloc'd); config_parse_guest reads it back. */
+/* Checks that the files guests name exist and are of the right kind, and that no two names lead to
+ * one writable disk.  EXIT_KERNEL, EXIT_RESOURCE or EXIT_PERMISSION.  They may still vanish. */
+int config_check_files(const struct site_cfg *site, struct err *err);
+
+/* Control socket of a site that names none (malloc'd): /run/disco/NAME.sock for root, in
+ * $XDG_RUNTIME_DIR/disco for others, in /tmp/disco-UID where that is unset. */
+char *config_default_socket(const char *name);
+
+/* Hardware address of a guest's card: as configured, else derived from site, guest and index
+ * (always the same, locally administered, one station).  index < nnets. */
+void config_mac(const struct guest_cfg *guest, unsigned index, uint8_t out[6]);
+
+/* Writes one guest, resolved, in the same language (malloc'd); config_parse_guest reads it back,
+ * all fields equal.  A guest is left zeroed when parsing fails. */
 char *config_print_guest(const struct guest_cfg *g);
 int config_parse_guest(struct guest_cfg *g, const char *text, struct err *err);
 void config_free_guest(struct guest_cfg *g);

@@ -5,7 +5,9 @@
  * the guest may move or disable them.
  *
  * Locks: the bus has one mutex for configuration space and MSI-X tables; a device's functions
- * are called without it.  pci_msix_raise() may be called by any thread.
+ * are called without it.  bar_mapped calls are made in the order of the guest's writes, under a
+ * lock of their own (the order lock).  Order: order lock, a device's lock, bus mutex, locks of the
+ * interrupt controllers.  pci_msix_raise() may be called by any thread.
  */
 #ifndef DISCO_VMM_DEVICE_PCI_H
 #define DISCO_VMM_DEVICE_PCI_H
@@ -63,12 +65,20 @@ struct pci_dev {
     _Atomic uint64_t bar_at[PCI_MAX_BARS]; /* gpa it answers at, 0: off. Lock-free readers */
 };
 
-/* Makes the bus with its host bridge and puts ECAM, the PCI window and the ports on the buses. */
+/* Makes the bus with its host bridge and puts ECAM, the PCI window and the ports on the buses:
+ * 0xcf8-0xcff, and in it 0xcf9, the PC's reset register, which calls host->reset. */
 int pci_bus_new(struct pci_bus **out, const struct dev_host *host);
 void pci_bus_free(struct pci_bus *b);
 
 /* Puts a device into the next free slot and assigns its BARs. -ENOSPC when the bus is full. */
 int pci_add(struct pci_bus *b, struct pci_dev *d);
+
+/* Takes a device off the bus: its BARs go (bar_mapped is told).  vCPUs must not run.  Nothing
+ * happens when it is on none.  pci_bus_free() does the same to the devices that are left. */
+void pci_del(struct pci_dev *d);
+
+/* Reads len bytes of a device's own configuration space as they stand; off + len <= 256. */
+void pci_cfg_peek(struct pci_dev *d, unsigned off, void *data, unsigned len);
 
 /* Adds a capability (after pci_add, before vCPUs run): len bytes at data, the first being the
  * id, the second filled in here; wmask (may be NULL) the bits the guest may write.  Returns its

@@ -27,9 +27,15 @@
 #include "vmm/device/pci.h"
 
 struct dev_host;
+struct dev_stats;
 struct virtio_dev;
 
-enum { VIRTIO_MAX_QUEUES = 33, VQ_MAX_SIZE = 1024, VQ_MAX_SEGS = 512 };
+enum {
+    VIRTIO_MAX_QUEUES = 33,
+    VQ_MAX_SIZE = 1024,
+    VQ_MAX_SEGS = 512,
+    VIRTIO_NO_VECTOR = 0xffff
+};
 
 /* Feature bits the transport itself offers for every device: VERSION_1, RING_INDIRECT_DESC,
  * RING_EVENT_IDX. */
@@ -52,6 +58,11 @@ struct virtio_type {
     /* Optional: queue memory must not be touched after this returns; in-flight work is waited for
      * or dropped. Lock held. Also called before the device is freed. */
     void (*stop)(struct virtio_dev *d);
+    /* Required: undoes the type's own make function: calls virtio_exit(), then frees the type's
+     * state and d itself.  For virtio_dev_free(); lock not held, vCPUs and io0 do not run. */
+    void (*free)(struct virtio_dev *d);
+    /* Required: fills the counters (out is zeroed).  Lock held.  For virtio_dev_stats(). */
+    void (*stats)(struct virtio_dev *d, struct dev_stats *out);
 };
 
 /* One split virtqueue.  Guarded by the device's mutex. */
@@ -70,6 +81,8 @@ struct virtq {
     int kickfd;                 /* eventfd of the guest's kicks */
     struct evsrc kick_src;      /* its source on io0 */
     uint64_t kicks, signals;    /* counters */
+    bool
+        ioevent; /* kickfd is an ioeventfd now; belongs to pci.c's order lock, not the device's */
 };
 
 /* One request: the guest's buffers, already translated. */
@@ -98,6 +111,8 @@ struct virtio_dev {
     uint16_t queue_select;                     /* register */
     uint32_t dfeature_select, gfeature_select; /* registers */
     bool broken;                               /* stopped by virtio_break() until reset */
+    bool started;                              /* type->start was called, stop was not */
+    unsigned cfg_window;                       /* offset of the pci-cfg capability */
     unsigned nqueues;                          /* entries of vq */
     struct virtq vq[VIRTIO_MAX_QUEUES];
 };
@@ -110,7 +125,8 @@ int virtio_init(struct virtio_dev *d, const struct virtio_type *type, const char
                 unsigned nqueues, uint16_t qmax, uint64_t offered, const struct dev_host *host,
                 struct pci_bus *bus);
 
-/* Stops and undoes virtio_init().  vCPUs and io0 must not run. */
+/* Stops and undoes virtio_init(), which does so itself when it fails.  vCPUs and io0 must not
+ * run.  The device's memory stays the caller's. */
 void virtio_exit(struct virtio_dev *d);
 
 void virtio_lock(struct virtio_dev *d);
@@ -150,6 +166,10 @@ void vq_disarm(struct virtq *q);
 
 /* True when at least one buffer is available.  Lock held. */
 bool vq_more(struct virtq *q);
+
+/* Has type->kick called again soon on io0, as if the driver had kicked: for a type that reached
+ * its bound of work with buffers left.  Any thread. */
+void vq_rekick(struct virtq *q);
 
 /* Gathers up to len bytes from / scatters to segments, starting at byte off; returns bytes moved. */
 size_t iov_out(const struct iovec *iov, unsigned n, size_t off, void *to, size_t len);

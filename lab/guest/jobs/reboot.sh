@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+# reboot: resets the machine the way the kernel prefers.
+sync
+reboot -f

@@ -1,0 +1,249 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh: boots the lab, an emulated NUMA machine with a working /dev/kvm, and runs one command in it as root.
+#
+# Use:      lab/run.sh [OPTION...] -- SCRIPT|COMMAND [ARGUMENT...]      (--help lists the options)
+# Gives:    the command's output, live, and its exit status; 124 after --timeout, 125 when the emulated machine died
+#           or could not start. A kernel's complaints (BUG, WARNING, stall ...) are shown at the end.
+# Inside:   /build (the build directory), /repo (this tree, the current directory), /lab (kernels, initramfs, disk
+#           image; see build.sh), /in: read-only; /out: kept; /usr: this machine's own, so its programs run there.
+# Holds:    the emulator never outlives this script; several may run at the same time.
+set -euo pipefail
+# shellcheck source=lab/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+nodes=${LAB_NODES:-4}
+cpus=${LAB_CPUS:-2}
+mem=${LAB_MEM:-1024}
+thread=${LAB_THREAD:-single}
+timeout=600
+dist=20
+dists=()
+in=
+out=
+plugin=
+shmem=advise
+interactive=no
+quiet=no
+append=
+extra=()
+disks=()
+
+usage() {
+	cat <<'END'
+usage: lab/run.sh [OPTION...] -- SCRIPT|COMMAND [ARGUMENT...]
+  --nodes N            NUMA nodes (4; environment LAB_NODES)
+  --cpus-per-node C    CPUs of each (2; LAB_CPUS)
+  --mem MB             memory of each node in MiB (1024; LAB_MEM)
+  --dist D             distance between different nodes (20)
+  --dist-matrix "..."  all distances, row by row, commas or blanks between them
+  --thread single|multi   emulate all CPUs in one thread (default; see docs) or one each (LAB_THREAD)
+  --timeout S          end it after S seconds (600)
+  --in DIR             that directory is /in, read-only
+  --out DIR            that directory is /out, writable (default: one that goes away)
+  --disk FILE          attach an image as /dev/vda, vdb ...; what is written to it is forgotten at the end
+  --shmem MODE         transparent_hugepage/shmem_enabled: always, within_size, advise, never (advise)
+  --plugin SO,ARGS     load a TCG plugin; %R in ARGS is a directory of this run in /dev/shm with node0, node1 ...
+  --append WORDS       more words for the emulated machine's kernel command line
+  --extra ARG          one more argument for QEMU (repeat it)
+  --log FILE           keep the emulated machine's kernel log there
+  --quiet              say nothing but what the command says
+  --interactive        the command gets this terminal (^] x does not end it; leave the shell)
+END
+}
+
+log=
+while [ $# -gt 0 ]; do
+	case $1 in
+	--nodes) nodes=$2 && shift ;;
+	--cpus-per-node) cpus=$2 && shift ;;
+	--mem) mem=$2 && shift ;;
+	--dist) dist=$2 && shift ;;
+	--dist-matrix) read -r -a dists <<<"${2//[,;]/ }" && shift ;;
+	--thread) thread=$2 && shift ;;
+	--timeout) timeout=$2 && shift ;;
+	--in) in=$2 && shift ;;
+	--out) out=$2 && shift ;;
+	--disk) disks+=("$2") && shift ;;
+	--shmem) shmem=$2 && shift ;;
+	--plugin) plugin=$2 && shift ;;
+	--append) append=$2 && shift ;;
+	--extra) extra+=("$2") && shift ;;
+	--log) log=$2 && shift ;;
+	--quiet) quiet=yes ;;
+	--interactive) interactive=yes ;;
+	--help | -h) usage && exit 0 ;;
+	--) shift && break ;;
+	-*) usage >&2 && die 2 "unknown option $1" ;;
+	*) break ;;
+	esac
+	shift
+done
+[ $# -gt 0 ] || { usage >&2 && exit 2; }
+for number in "$nodes" "$cpus" "$mem" "$dist" "$timeout"; do
+	[[ $number =~ ^[1-9][0-9]*$ ]] || die 2 "'$number' is no positive number"
+done
+[ "${#dists[@]}" = 0 ] || [ "${#dists[@]}" = $((nodes * nodes)) ] ||
+	die 2 "--dist-matrix has ${#dists[@]} numbers, $nodes nodes need $((nodes * nodes))"
+[ -s "$LAB/host.cpio" ] && [ -s "$LAB/guest-busybox.cpio.gz" ] || lab/build.sh base
+command -v qemu-system-x86_64 >/dev/null || die 125 "no qemu-system-x86_64: run tools/deps.sh lab"
+
+run=$(mktemp -d "${TMPDIR:-/tmp}/disco-lab.XXXXXX")
+shm=
+pid=
+# Whatever happens: the emulator ends, the run's files go.
+cleanup() {
+	local status=$?
+	trap - EXIT
+	if [ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
+	[ -z "$shm" ] || rm -rf "$shm"
+	rm -rf --one-file-system "$run"
+	exit $status
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+mkdir "$run/ctl"
+devices=()
+# share TAG DIR MOUNTPOINT ro|rw: hands a directory to the emulated machine.
+share() {
+	local dir readonly=on
+	dir=$(cd "$2" && pwd -P) || die 2 "cannot share $2"
+	[ "$4" = ro ] || readonly=off
+	devices+=(-fsdev "local,id=$1,path=$(comma "$dir"),security_model=none,multidevs=remap,readonly=$readonly"
+		-device "virtio-9p-pci,fsdev=$1,mount_tag=$1")
+	[ "$1" = ctl ] || echo "share $1 $3 $4" >>"$run/ctl/mounts"
+}
+# show NAME DIR: shares DIR as /NAME, by a link when it lies in the tree already.
+show() {
+	local dir
+	mkdir -p "$2"
+	dir=$(cd "$2" && pwd -P)
+	case $dir/ in
+	"$REPO"/*) echo "link /repo/${dir#"$REPO"/} /$1" >>"$run/ctl/mounts" ;;
+	*) share "$1" "$dir" "/$1" ro ;;
+	esac
+}
+: >"$run/ctl/mounts"
+share ctl "$run/ctl" /ctl rw
+share usr /usr /host/usr ro
+share repo "$REPO" /repo ro
+show build "$B"
+show lab "$LAB"
+[ -z "$in" ] || share in "$in" /in ro
+if [ -z "$out" ]; then
+	mkdir "$run/out"
+	out=$run/out
+fi
+mkdir -p "$out"
+share out "$out" /out rw
+
+# What to run: a script of the tree by its path there, another file by a copy, anything else as a command.
+{
+	echo '#!/bin/sh'
+	if [ -f "$1" ]; then
+		path=$(cd "$(dirname "$1")" && pwd -P)/$(basename "$1")
+		case $path in
+		"$REPO"/*) path=/repo/${path#"$REPO"/} ;;
+		*)
+			cp "$path" "$run/ctl/script"
+			chmod +x "$run/ctl/script"
+			path=/ctl/script
+			;;
+		esac
+		shift
+		set -- "$path" "$@"
+		[ -x "${path/#\/repo\//$REPO/}" ] || [ "$path" = /ctl/script ] || set -- bash "$@"
+		printf 'exec'
+		printf ' %q' "$@"
+		echo
+	elif [ $# = 1 ]; then
+		echo "$1"
+	else
+		printf 'exec'
+		printf ' %q' "$@"
+		echo
+	fi
+} >"$run/ctl/cmd"
+cp /etc/ld.so.cache "$run/ctl/" 2>/dev/null || true
+cp -a /etc/alternatives "$run/ctl/" 2>/dev/null || true
+stty='stty raw -echo'
+shell='bash /ctl/cmd'
+if [ "$interactive" = yes ]; then
+	stty="stty sane rows $(tput lines 2>/dev/null || echo 24) cols $(tput cols 2>/dev/null || echo 80)"
+	shell='bash /ctl/cmd'
+fi
+cat >"$run/ctl/env" <<END
+LAB_SHMEM=$shmem
+LAB_CWD=/repo
+LAB_STTY='$stty'
+LAB_SHELL='$shell'
+export LAB_NODES=$nodes LAB_CPUS=$cpus LAB_MEM=$mem TERM=${TERM:-linux}
+END
+
+# The machine: CPUs i*C .. i*C+C-1 and one memory backend for each node.
+machine=(-M "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off" -accel "tcg,thread=$thread"
+	-cpu max,la57=off -m "$((nodes * mem))M" -smp "$((nodes * cpus)),sockets=$nodes,cores=$cpus,threads=1")
+if [ -n "$plugin" ]; then
+	shm=$(mktemp -d /dev/shm/disco-lab.XXXXXX)
+	machine+=(-plugin "${plugin//%R/$shm}")
+fi
+for ((i = 0; i < nodes; i++)); do
+	backend=memory-backend-ram,id=m$i,size=${mem}M
+	[ -z "$shm" ] || backend=memory-backend-file,id=m$i,size=${mem}M,mem-path=$shm/node$i,share=on
+	machine+=(-object "$backend" -numa "node,nodeid=$i,cpus=$((i * cpus))-$((i * cpus + cpus - 1)),memdev=m$i")
+done
+for ((i = 0; i < nodes * nodes; i++)); do
+	((i / nodes != i % nodes)) || continue
+	machine+=(-numa "dist,src=$((i / nodes)),dst=$((i % nodes)),val=${dists[i]:-$dist}")
+done
+for ((i = 0; i < ${#disks[@]}; i++)); do
+	devices+=(-drive "file=$(comma "${disks[i]}"),format=raw,if=none,id=d$i,snapshot=on"
+		-device "virtio-blk-pci,drive=d$i")
+done
+
+log=${log:-$run/kernel.log}
+: >"$log"
+input=/dev/null
+[ "$interactive" = no ] || input=/dev/stdin
+began=$(date +%s%N)
+# The emulator dies with this script, however this script ends.
+setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot "${machine[@]}" \
+	-kernel "$LAB/host-vmlinux" -initrd "$LAB/host.cpio" \
+	-append "console=ttyS0 loglevel=6 tsc=reliable no_timer_check reboot=t panic=-1 mitigations=off \
+random.trust_cpu=on cryptomgr.notests audit=0 nokaslr rcupdate.rcu_expedited=1 8250.nr_uarts=1 $append" \
+	-chardev "file,id=log,path=$(comma "$log")" -serial chardev:log \
+	-chardev stdio,id=tty,signal=off -device virtio-serial-pci -device virtconsole,chardev=tty \
+	-device isa-debug-exit,iobase=0xf4,iosize=1 "${devices[@]}" "${extra[@]}" <$input &
+pid=$!
+
+# Waits for the emulator, or for the time to be over.
+timed_out=no
+while kill -0 "$pid" 2>/dev/null; do
+	if (($(date +%s%N) - began > timeout * 1000000000)); then
+		timed_out=yes
+		break
+	fi
+	sleep 0.2
+done
+if [ $timed_out = yes ]; then
+	kill -KILL "$pid" 2>/dev/null || true
+fi
+wait "$pid" 2>/dev/null || true
+pid=
+
+complaints=$(grep -a -E 'BUG:|WARNING:|Oops|lockup|rcu.*stall|hung_task|blocked for more|Kernel panic|^lab: ' "$log" || true)
+if [ $quiet = no ] && [ -n "$complaints" ]; then
+	say "the emulated machine's kernel said:"
+	printf '%s\n' "$complaints" | head -n 10 >&2
+fi
+if [ $timed_out = yes ]; then
+	die 124 "ended after $timeout s"
+elif [ ! -s "$run/ctl/status" ]; then
+	tail -n 15 "$log" >&2
+	die 125 "the emulated machine ended without a status; above: the end of its kernel's log"
+fi
+status=$(cat "$run/ctl/status")
+exit "$status"

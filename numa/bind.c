@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Thread affinity by node: the kernel's list of a node's CPUs, then sched_setaffinity(2).
+ * libnuma does both; its lazily made tables are why this is called after set-up by one thread
+ * first.  No locks of ours.
+ */
+#include "numa/bind.h"
+
+#include <numa.h>
+#include <stddef.h>
+
+void numa_bind_thread(int node)
+{
+    struct bitmask *cpus;
+
+    if (node < 0 || numa_available() < 0 || node > numa_max_node())
+        return;
+    cpus = numa_allocate_cpumask();
+    if (!cpus)
+        return;
+    if (!numa_node_to_cpus(node, cpus) && numa_bitmask_weight(cpus) > 0)
+        (void)numa_sched_setaffinity(0, cpus);
+    numa_bitmask_free(cpus);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Binds the calling thread to the CPUs of a node.  Best effort: a node without CPUs, or one that
+ * went away, leaves the thread where it may run.  No state; any thread.
+ */
+#ifndef DISCO_NUMA_BIND_H
+#define DISCO_NUMA_BIND_H
+
+/* node: the kernel's number; negative: nothing is done. */
+void numa_bind_thread(int node);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside of a cell; included by vmm/cell/ only.
+ * Constant after cell_new() unless noted.
+ */
+#ifndef DISCO_VMM_CELL_PRIVATE_H
+#define DISCO_VMM_CELL_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/evloop.h"
+#include "numa/place.h"
+#include "vmm/cell/cell.h"
+#include "vmm/device/host.h"
+#include "vmm/machine/machine.h"
+
+struct fwcfg;
+struct pci_bus;
+struct pm;
+struct uart;
+struct virtio_dev;
+
+enum { CELL_MAX_DEVS = CFG_MAX_DISKS + CFG_MAX_NETS + 3 };
+
+/* A device with the name it has in statistics. */
+struct cell_dev {
+    char name[32]; /* "disk0", "net1", "rng", ... */
+    struct virtio_dev *dev;
+};
+
+/* The cell. */
+struct cell {
+    struct guest_cfg cfg;   /* a copy of its own */
+    struct place_got place; /* where it is */
+    int kvm_fd;             /* owned */
+    struct machine m;       /* CPUs and memory */
+    bool made;              /* m is initialised */
+    struct evloop io;       /* loop of io0 */
+    pthread_t io_thread;    /* io0 */
+    bool io_runs;           /* io_thread is valid */
+    struct dev_host host;   /* what devices use */
+    struct pci_bus *pci;    /* all virtio devices */
+    struct uart *uart;      /* COM1 */
+    struct pm *pm;          /* power and reset */
+    struct fwcfg *fwcfg;    /* or NULL */
+    struct cell_dev dev[CELL_MAX_DEVS];
+    unsigned ndevs;             /* entries of dev */
+    struct virtio_dev *balloon; /* or NULL; also in dev */
+    uint64_t made_ns;           /* when cell_new() began */
+    _Atomic uint64_t ready_ns; /* when the console showed cfg.ready; 0: not yet. Written once */
+    _Atomic uint64_t end_ns;   /* when the end was decided */
+    atomic_bool paused;        /* between cell_pause and cell_resume */
+};
+
+/* Makes all devices of the configuration.  On error some may be made: cell_free() undoes. */
+int devices_make(struct cell *c, struct cell_fds *fds, struct err *err);
+void devices_free(struct cell *c);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Descriptors of consoles; see the header.  The saved settings of the terminal are process-wide
+ * because a terminal is, and because an exit handler and a signal handler must find them: one
+ * static struct, filled before its `fd` is set, used by whoever takes `fd` away.  No locks.
+ */
+#include "vmm/device/chario_fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+/* What there is to restore. */
+static struct {
+    atomic_int fd;        /* terminal + 1; 0: nothing to restore */
+    struct termios saved; /* its settings before */
+    bool hooked;          /* exit and signal handlers are installed */
+} raw;
+
+bool confd_is_file(int fd)
+{
+    struct stat st;
+
+    return !fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
+/* True when opening fd's file again gives the same thing: not so for sockets and pty masters. */
+static bool reopens(int fd)
+{
+    struct stat st;
+    unsigned n;
+
+    if (fstat(fd, &st))
+        return false;
+    if (S_ISFIFO(st.st_mode))
+        return true;
+    return S_ISCHR(st.st_mode) && isatty(fd) && ioctl(fd, TIOCGPTN, &n);
+}
+
+int confd_nonblock(int fd, int access, int *saved)
+{
+    if (reopens(fd)) {
+        char path[40];
+        int nfd;
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        nfd = open(path, access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (nfd >= 0) {
+            confd_close(fd, -1);
+            return nfd;
+        }
+    }
+    *saved = fcntl(fd, F_GETFL);
+    if (*saved >= 0)
+        fcntl(fd, F_SETFL, *saved | O_NONBLOCK);
+    return fd;
+}
+
+void confd_close(int fd, int saved)
+{
+    if (fd >= 0 && saved >= 0)
+        fcntl(fd, F_SETFL, saved);
+    if (fd > 2)
+        close(fd);
+}
+
+void tty_restore(void)
+{
+    int fd = atomic_exchange(&raw.fd, 0);
+
+    if (fd)
+        tcsetattr(fd - 1, TCSANOW, &raw.saved);
+}
+
+/* Fatal signals: restores the terminal and dies of the same signal. */
+static void on_fatal(int sig)
+{
+    tty_restore();
+    raise(sig);
+}
+
+/* Installs the handlers once; signals somebody handles already are left alone. */
+static void hook(void)
+{
+    static const int sigs[] = {SIGHUP,  SIGINT, SIGQUIT, SIGTERM, SIGABRT,
+                               SIGSEGV, SIGBUS, SIGFPE,  SIGILL};
+    struct sigaction sa = {.sa_handler = on_fatal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction old;
+
+    if (raw.hooked)
+        return;
+    raw.hooked = true;
+    atexit(tty_restore);
+    for (unsigned i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
+        if (!sigaction(sigs[i], NULL, &old) && !(old.sa_flags & SA_SIGINFO) &&
+            old.sa_handler == SIG_DFL)
+            sigaction(sigs[i], &sa, NULL);
+}
+
+int tty_raw(int fd)
+{
+    struct termios t;
+
+    if (tcgetattr(fd, &t))
+        return -errno;
+    tty_restore();
+    hook();
+    raw.saved = t;
+    atomic_store(&raw.fd, fd + 1);
+    cfmakeraw(&t);
+    t.c_oflag |= OPOST;
+    if (!tcsetattr(fd, TCSANOW, &t))
+        return 0;
+    atomic_store(&raw.fd, 0);
+    return -errno;
+}
+
+int tty_peer(int fd)
+{
+    struct termios t;
+    unsigned n;
+    int peer;
+
+    if (ioctl(fd, TIOCGPTN, &n))
+        return -1;
+    peer = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (peer >= 0 && !tcgetattr(peer, &t)) {
+        cfmakeraw(&t);
+        tcsetattr(peer, TCSANOW, &t);
+    }
+    return peer;
+}

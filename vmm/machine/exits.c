@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a vCPU does with each exit of KVM: one table, one counter a kind.  An exit that is not in
+ * the table ends the guest with its registers in the message.  Owner's thread only; the counters
+ * are read by others (relaxed).
+ */
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/log.h"
+#include "vmm/machine/machine.h"
+
+enum {
+    MSR_X2APIC_FIRST = 0x800,
+    MSR_X2APIC_LAST = 0x8ff,
+    MSR_TSC_DEADLINE = 0x6e0,
+};
+
+static const char *const kind_names[EXIT_KINDS] = {
+    [EXIT_KIND_PIO] = "pio",
+    [EXIT_KIND_MMIO] = "mmio",
+    [EXIT_KIND_MMIO_APIC] = "mmio_apic",
+    [EXIT_KIND_MMIO_IOAPIC] = "mmio_ioapic",
+    [EXIT_KIND_MSR_X2APIC] = "msr_x2apic",
+    [EXIT_KIND_MSR_TSCDL] = "msr_tscdl",
+    [EXIT_KIND_MSR] = "msr",
+    [EXIT_KIND_HLT] = "hlt",
+    [EXIT_KIND_IRQ_WINDOW] = "irq_window",
+    [EXIT_KIND_SIGNAL] = "signal",
+    [EXIT_KIND_TPR] = "tpr",
+    [EXIT_KIND_FAULT] = "fault",
+    [EXIT_KIND_SHUTDOWN] = "shutdown",
+    [EXIT_KIND_OTHER] = "other",
+};
+
+const char *exit_kind_name(enum exit_kind k)
+{
+    return k < EXIT_KINDS ? kind_names[k] : "?";
+}
+
+void vcpu_count(struct vcpu *v, enum exit_kind k)
+{
+    atomic_fetch_add_explicit(&v->exits[k], 1, memory_order_relaxed);
+}
+
+/* Port access: KVM hands over count accesses of size bytes, one after the other. */
+static void on_io(struct vcpu *v)
+{
+    struct kvm_run *run = v->run;
+    uint8_t *p = (uint8_t *)run + run->io.data_offset;
+
+    vcpu_count(v, EXIT_KIND_PIO);
+    for (uint32_t i = 0; i < run->io.count; i++, p += run->io.size) {
+        if (run->io.direction == KVM_EXIT_IO_OUT)
+            bus_write(&v->m->pio, run->io.port, p, run->io.size);
+        else
+            bus_read(&v->m->pio, run->io.port, p, run->io.size);
+    }
+}
+
+/* Access to the xAPIC page, served by the vCPU's own local APIC. */
+static void on_apic_page(struct vcpu *v)
+{
+    uint32_t off = (uint32_t)(v->run->mmio.phys_addr - MMIO_LAPIC), val = 0;
+
+    vcpu_count(v, EXIT_KIND_MMIO_APIC);
+    lapic_set_base(v->apic, v->run->apic_base);
+    if (v->run->mmio.len != 4 || (off & 3)) {
+        if (!v->run->mmio.is_write)
+            memset(v->run->mmio.data, 0, sizeof(v->run->mmio.data));
+        return;
+    }
+    if (v->run->mmio.is_write) {
+        memcpy(&val, v->run->mmio.data, sizeof(val));
+        lapic_mmio_write(v->apic, off, val);
+    } else {
+        val = lapic_mmio_read(v->apic, off);
+        memcpy(v->run->mmio.data, &val, sizeof(val));
+    }
+}
+
+/* Access to a guest-physical address that is not RAM. */
+static void on_mmio(struct vcpu *v)
+{
+    struct kvm_run *run = v->run;
+    uint64_t gpa = run->mmio.phys_addr;
+
+    if ((gpa & ~0xfffull) == MMIO_LAPIC) {
+        on_apic_page(v);
+        return;
+    }
+    vcpu_count(v, (gpa & ~0xfffull) == MMIO_IOAPIC ? EXIT_KIND_MMIO_IOAPIC : EXIT_KIND_MMIO);
+    if (run->mmio.is_write)
+        bus_write(&v->m->mmio, gpa, run->mmio.data, run->mmio.len);
+    else
+        bus_read(&v->m->mmio, gpa, run->mmio.data, run->mmio.len);
+}
+
+/* Counts an MSR exit and says whether the local APIC serves it. */
+static bool apic_msr(struct vcpu *v, uint32_t msr)
+{
+    if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
+        vcpu_count(v, EXIT_KIND_MSR_X2APIC);
+        return true;
+    }
+    vcpu_count(v, msr == MSR_TSC_DEADLINE ? EXIT_KIND_MSR_TSCDL : EXIT_KIND_MSR);
+    return msr == MSR_TSC_DEADLINE;
+}
+
+static void on_rdmsr(struct vcpu *v)
+{
+    struct kvm_run *run = v->run;
+    uint64_t val = 0;
+    bool ok = apic_msr(v, run->msr.index);
+
+    lapic_set_base(v->apic, run->apic_base);
+    ok = ok && lapic_msr_read(v->apic, run->msr.index, &val);
+    run->msr.data = val;
+    run->msr.error = !ok;
+    if (!ok)
+        log_debug("vcpu%u: rdmsr %#x gives #GP", v->id, run->msr.index);
+}
+
+static void on_wrmsr(struct vcpu *v)
+{
+    struct kvm_run *run = v->run;
+    bool ok = apic_msr(v, run->msr.index);
+
+    lapic_set_base(v->apic, run->apic_base);
+    ok = ok && lapic_msr_write(v->apic, run->msr.index, run->msr.data);
+    run->msr.error = !ok;
+    if (!ok)
+        log_debug("vcpu%u: wrmsr %#x gives #GP", v->id, run->msr.index);
+}
+
+static void on_hlt(struct vcpu *v)
+{
+    vcpu_count(v, EXIT_KIND_HLT);
+    v->halted = true;
+}
+
+static void on_irq_window(struct vcpu *v)
+{
+    vcpu_count(v, EXIT_KIND_IRQ_WINDOW);
+}
+
+static void on_intr(struct vcpu *v)
+{
+    vcpu_count(v, EXIT_KIND_SIGNAL);
+}
+
+static void on_tpr(struct vcpu *v)
+{
+    vcpu_count(v, EXIT_KIND_TPR);
+    lapic_set_cr8(v->apic, (uint8_t)v->run->cr8);
+}
+
+/* Triple fault.  With an empty IDT it is how a kernel asks for a reset; else the guest broke. */
+static void on_shutdown(struct vcpu *v)
+{
+    struct kvm_regs regs = {0};
+    struct kvm_sregs s = {0};
+
+    vcpu_count(v, EXIT_KIND_SHUTDOWN);
+    ioctl(v->fd, KVM_GET_REGS, &regs);
+    ioctl(v->fd, KVM_GET_SREGS, &s);
+    machine_end(
+        v->m, s.idt.limit == 0 ? MACHINE_RESET : MACHINE_BROKEN, 0,
+        "triple fault of vcpu%u in view %u at rip %#llx (cr0 %#llx cr2 %#llx cr3 %#llx)", v->id,
+        v->view, regs.rip, s.cr0, s.cr2, s.cr3);
+}
+
+/* What KVM tells of an exit we can't serve: reason, code, and the instruction if it knows it. */
+static void describe(const struct vcpu *v, char *buf, size_t n)
+{
+    const struct kvm_run *run = v->run;
+    size_t at;
+
+    switch (run->exit_reason) {
+    case KVM_EXIT_INTERNAL_ERROR:
+        snprintf(buf, n, "KVM internal error %u%s", run->internal.suberror,
+                 run->internal.suberror == 1 ? " (an instruction it cannot emulate)" : "");
+        for (uint32_t i = 0; i < run->internal.ndata && i < 4; i++) {
+            at = strlen(buf);
+            snprintf(buf + at, n - at, " %#llx", run->internal.data[i]);
+        }
+        break;
+    case KVM_EXIT_FAIL_ENTRY:
+        snprintf(buf, n, "the CPU refused the guest's state, hardware code %#llx",
+                 run->fail_entry.hardware_entry_failure_reason);
+        break;
+    case KVM_EXIT_UNKNOWN:
+        snprintf(buf, n, "unknown hardware exit %#llx", run->hw.hardware_exit_reason);
+        break;
+    default:
+        snprintf(buf, n, "exit reason %u, which this program does not know", run->exit_reason);
+        break;
+    }
+}
+
+/* Everything else ends the guest. */
+static void on_other(struct vcpu *v)
+{
+    struct kvm_regs regs = {0};
+    char what[160];
+
+    vcpu_count(v, EXIT_KIND_OTHER);
+    ioctl(v->fd, KVM_GET_REGS, &regs);
+    describe(v, what, sizeof(what));
+    machine_end(v->m, MACHINE_BROKEN, 0, "%s: vcpu%u at rip %#llx rflags %#llx", what, v->id,
+                regs.rip, regs.rflags);
+}
+
+/* KVM's exit reasons and what is done with each. */
+static void (*const handlers[])(struct vcpu *) = {
+    [KVM_EXIT_IO] = on_io,
+    [KVM_EXIT_MMIO] = on_mmio,
+    [KVM_EXIT_X86_RDMSR] = on_rdmsr,
+    [KVM_EXIT_X86_WRMSR] = on_wrmsr,
+    [KVM_EXIT_HLT] = on_hlt,
+    [KVM_EXIT_IRQ_WINDOW_OPEN] = on_irq_window,
+    [KVM_EXIT_INTR] = on_intr,
+    [KVM_EXIT_SET_TPR] = on_tpr,
+    [KVM_EXIT_SHUTDOWN] = on_shutdown,
+};
+
+void vcpu_dispatch(struct vcpu *v)
+{
+    uint32_t reason = v->run->exit_reason;
+
+    if (reason < sizeof(handlers) / sizeof(handlers[0]) && handlers[reason])
+        handlers[reason](v);
+    else
+        on_other(v);
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Makes the machine, starts and ends its vCPUs, and stops time for them.
+ * Locks and invariants: machine.h.
+ *
+ * The gate.  A pause shuts it, asks every vCPU to park and waits for all; host time that passes
+ * until it opens again is taken off the guest's TSC and added to its timers, so a paused guest
+ * sees no gap.
+ */
+#include "vmm/machine/machine.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+
+/* ---- what the interrupt controllers need of us (struct irq_host) ---- */
+
+static void host_kick(void *ctx, unsigned vcpu)
+{
+    struct machine *m = ctx;
+
+    vcpu_kick(&m->vcpus[vcpu]);
+}
+
+static void host_nmi(void *ctx, unsigned vcpu)
+{
+    struct machine *m = ctx;
+
+    vcpu_request(&m->vcpus[vcpu], VCPU_REQ_NMI);
+}
+
+static void host_init(void *ctx, unsigned vcpu)
+{
+    struct machine *m = ctx;
+
+    vcpu_request(&m->vcpus[vcpu], VCPU_REQ_INIT);
+}
+
+static void host_sipi(void *ctx, unsigned vcpu, uint8_t vector)
+{
+    struct machine *m = ctx;
+
+    atomic_store(&m->vcpus[vcpu].sipi_vector, vector);
+    vcpu_request(&m->vcpus[vcpu], VCPU_REQ_SIPI);
+}
+
+static uint64_t host_now(void *ctx)
+{
+    (void)ctx;
+    return machine_now_ns();
+}
+
+static uint64_t host_tsc_to_ns(void *ctx, uint64_t tsc)
+{
+    return clock_tsc_to_ns(ctx, tsc);
+}
+
+static void host_count_ipi(void *ctx, uint32_t src, unsigned dst)
+{
+    struct machine *m = ctx;
+    struct vcpu *d = &m->vcpus[dst];
+
+    if (src >= m->spec.nvcpus)
+        return;
+    atomic_fetch_add_explicit(&d->ipi_in, 1, memory_order_relaxed);
+    if (m->vcpus[src].view != d->view)
+        atomic_fetch_add_explicit(&d->ipi_cross, 1, memory_order_relaxed);
+}
+
+/* ---- making and undoing ---- */
+
+/* Every vCPU in its home view; only vCPU 0 runs without a startup IPI. */
+static int make_vcpus(struct machine *m, struct err *err)
+{
+    unsigned n = m->spec.nvcpus;
+    int r = 0;
+
+    m->vcpus = xcalloc(n, sizeof(*m->vcpus));
+    for (unsigned i = 0; i < n; i++) {
+        struct vcpu *v = &m->vcpus[i];
+
+        v->m = m;
+        v->id = i;
+        v->wait_sipi = i != 0;
+        v->fd = -1;
+        for (unsigned w = 0; w < MEM_MAX_VIEWS; w++)
+            v->inc[w].fd = -1;
+        v->view = (unsigned)((uint64_t)i * m->spec.nviews / n);
+    }
+    for (unsigned i = 0; i < n && !r; i++) {
+        struct vcpu *v = &m->vcpus[i];
+
+        v->apic = irq_lapic(m->irq, i);
+        r = incarnation_new(v, v->view, err);
+        v->fd = v->inc[v->view].fd;
+        v->run = v->inc[v->view].run;
+    }
+    return r;
+}
+
+/* Measures V2 and says so when it does not hold. */
+static void verify_clock(struct machine *m)
+{
+    int64_t worst = m->spec.nvcpus > 1 ? clock_verify(m) : 0;
+
+    if (worst < 0)
+        log_warn("the guest's TSC cannot be read back: equal offsets are not verified");
+    else if (worst > 0)
+        log_warn("TSC offsets of vCPUs differ by up to %lld cycles: the guest's clock may jump "
+                 "(the host's TSC must be stable)",
+                 (long long)worst);
+}
+
+/* Views on top of memory. */
+static int make_views(struct machine *m, struct err *err)
+{
+    int r = 0;
+
+    m->views = xcalloc(m->spec.nviews, sizeof(*m->views));
+    for (unsigned i = 0; i < m->spec.nviews; i++)
+        m->views[i].fd = -1;
+    for (unsigned i = 0; i < m->spec.nviews && !r; i++)
+        r = view_init(&m->views[i], m, i, err);
+    return r;
+}
+
+/* Facts about this KVM that all parts need. */
+static int ask_kvm(struct machine *m, struct err *err)
+{
+    m->run_size = ioctl(m->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (m->run_size <= 0)
+        return fail_errno(err, EXIT_NOKVM, errno, "KVM_GET_VCPU_MMAP_SIZE");
+    if (ioctl(m->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_IMMEDIATE_EXIT) <= 0)
+        return fail(err, EXIT_NOKVM, ENOTSUP,
+                    "this KVM lacks KVM_CAP_IMMEDIATE_EXIT: Linux 4.12 or newer is needed");
+    return 0;
+}
+
+int machine_init(struct machine *m, const struct machine_spec *spec, struct err *err)
+{
+    const struct irq_host host = {.kick = host_kick,
+                                  .nmi = host_nmi,
+                                  .init = host_init,
+                                  .sipi = host_sipi,
+                                  .now_ns = host_now,
+                                  .tsc_to_ns = host_tsc_to_ns,
+                                  .count_ipi = host_count_ipi,
+                                  .ctx = m};
+    int r;
+
+    memset(m, 0, sizeof(*m));
+    m->spec = *spec;
+    m->spec.mem.nviews = spec->nviews;
+    m->kvm_fd = spec->kvm_fd;
+    pthread_mutex_init(&m->park_lock, NULL);
+    pthread_cond_init(&m->parked_cond, NULL);
+    pthread_cond_init(&m->go_cond, NULL);
+    vcpu_signals_init();
+    m->mem.fd = -1;
+    r = ask_kvm(m, err);
+    if (!r)
+        r = cpuid_template(m, err);
+    if (!r)
+        r = msr_set_new(m, err);
+    if (!r)
+        r = mem_init(&m->mem, &m->spec.mem, err);
+    if (!r)
+        r = irqchip_new(&m->irq, spec->nvcpus, &host, err);
+    if (!r)
+        r = make_views(m, err);
+    if (!r)
+        r = make_vcpus(m, err);
+    if (r) {
+        machine_exit(m);
+        return r;
+    }
+    irqchip_map(m->irq, &m->mmio);
+    verify_clock(m);
+    return 0;
+}
+
+void machine_exit(struct machine *m)
+{
+    for (unsigned i = 0; m->vcpus && i < m->spec.nvcpus; i++)
+        for (unsigned w = 0; w < m->spec.nviews; w++)
+            incarnation_free(&m->vcpus[i], w);
+    for (unsigned i = 0; m->views && i < m->spec.nviews; i++)
+        view_exit(&m->views[i]);
+    free(m->vcpus);
+    free(m->views);
+    m->vcpus = NULL;
+    m->views = NULL;
+    if (m->irq)
+        irqchip_free(m->irq);
+    m->irq = NULL;
+    if (m->mem.fd >= 0)
+        mem_exit(&m->mem);
+    m->mem.fd = -1;
+    msr_set_free(m);
+    free(m->cpuid);
+    m->cpuid = NULL;
+    pthread_mutex_destroy(&m->park_lock);
+    pthread_cond_destroy(&m->parked_cond);
+    pthread_cond_destroy(&m->go_cond);
+}
+
+/* ---- running ---- */
+
+int machine_start(struct machine *m, struct err *err)
+{
+    pthread_attr_t attr;
+    int r = 0;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 256 * 1024);
+    for (unsigned i = 0; i < m->spec.nvcpus && !r; i++) {
+        r = pthread_create(&m->vcpus[i].thread, &attr, vcpu_thread, &m->vcpus[i]);
+        m->started += r == 0;
+    }
+    pthread_attr_destroy(&attr);
+    if (!r)
+        return 0;
+    fail_errno(err, EXIT_INTERNAL, r, "pthread_create for vCPU %u", m->started);
+    machine_end(m, MACHINE_KILLED, 0, "not all vCPU threads could be made");
+    machine_join(m);
+    return -r;
+}
+
+void machine_join(struct machine *m)
+{
+    for (unsigned i = 0; i < m->started; i++)
+        pthread_join(m->vcpus[i].thread, NULL);
+    m->started = 0;
+}
+
+/* Asks every vCPU to park. */
+static void call_all(struct machine *m)
+{
+    for (unsigned i = 0; i < m->started; i++)
+        vcpu_request(&m->vcpus[i], VCPU_REQ_PARK);
+}
+
+void machine_end(struct machine *m, enum machine_end how, uint32_t value, const char *fmt, ...)
+{
+    va_list ap;
+    bool first;
+
+    pthread_mutex_lock(&m->park_lock);
+    first = atomic_load(&m->end) == MACHINE_RUNS;
+    if (first) {
+        va_start(ap, fmt);
+        vsnprintf(m->end_reason, sizeof(m->end_reason), fmt, ap);
+        va_end(ap);
+        m->end_value = value;
+        atomic_store(&m->end, how);
+        pthread_cond_broadcast(&m->go_cond);
+    }
+    pthread_mutex_unlock(&m->park_lock);
+    if (!first)
+        return;
+    call_all(m);
+    if (m->on_end)
+        m->on_end(m->on_end_arg);
+}
+
+void machine_pause(struct machine *m)
+{
+    pthread_mutex_lock(&m->park_lock);
+    if (m->gate_shut || atomic_load(&m->end) != MACHINE_RUNS) {
+        pthread_mutex_unlock(&m->park_lock);
+        return;
+    }
+    m->gate_shut = true;
+    pthread_mutex_unlock(&m->park_lock);
+    call_all(m);
+    pthread_mutex_lock(&m->park_lock);
+    while (m->nparked < m->started)
+        pthread_cond_wait(&m->parked_cond, &m->park_lock);
+    m->shut_ns = machine_now_ns();
+    m->shut_tsc = clock_host_tsc();
+    pthread_mutex_unlock(&m->park_lock);
+}
+
+void machine_resume(struct machine *m)
+{
+    pthread_mutex_lock(&m->park_lock);
+    if (m->gate_shut) {
+        m->gate_shut = false;
+        m->shift_ns += machine_now_ns() - m->shut_ns;
+        atomic_fetch_sub(&m->tsc_offset, (int64_t)(clock_host_tsc() - m->shut_tsc));
+        pthread_cond_broadcast(&m->go_cond);
+    }
+    pthread_mutex_unlock(&m->park_lock);
+}
+
+int machine_ioeventfd(struct machine *m, uint64_t gpa, unsigned len, int fd, bool add)
+{
+    struct kvm_ioeventfd req = {
+        .addr = gpa,
+        .len = len,
+        .fd = fd,
+        .flags = add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN,
+    };
+
+    for (unsigned i = 0; i < m->spec.nviews; i++)
+        if (ioctl(m->views[i].fd, KVM_IOEVENTFD, &req)) {
+            int e = errno;
+
+            req.flags = KVM_IOEVENTFD_FLAG_DEASSIGN;
+            while (add && i-- > 0)
+                (void)ioctl(m->views[i].fd, KVM_IOEVENTFD, &req);
+            return -e;
+        }
+    return 0;
+}
+
+int machine_move_vcpu(struct machine *m, unsigned vcpu, unsigned view)
+{
+    struct timespec until;
+    struct vcpu *v;
+    int r = 0;
+
+    if (vcpu >= m->spec.nvcpus || view >= m->spec.nviews)
+        return -EINVAL;
+    v = &m->vcpus[vcpu];
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 10;
+    atomic_store(&v->move_to, view);
+    vcpu_request(v, VCPU_REQ_MOVE);
+    pthread_mutex_lock(&m->park_lock);
+    while (v->view != view && !r && atomic_load(&m->end) == MACHINE_RUNS)
+        r = pthread_cond_timedwait(&m->parked_cond, &m->park_lock, &until);
+    pthread_mutex_unlock(&m->park_lock);
+    return v->view == view ? 0 : -EIO;
+}
