@@ -13,7 +13,7 @@ WARN       := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -W
 SAN        := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer)
 ALL_CFLAGS  = -std=gnu11 -D_GNU_SOURCE -I. -I$(B)/gen $(WARN) $(SAN) $(CFLAGS) -pthread -MMD -MP \
               $(shell pkg-config --cflags $(PKGS))
-LIBS        = $(shell pkg-config --libs $(PKGS)) -lslirp -lnuma -pthread
+LIBS        = $(shell pkg-config --libs $(PKGS)) -ldl -lnuma -pthread
 
 SRC  := $(sort $(wildcard base/*.c numa/*.c memshare/*.c sched/*.c vmm/*/*.c))
 OBJ  := $(SRC:%.c=$(B)/%.o)
@@ -34,12 +34,12 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(B)/gen/dsdt.h: vmm/boot/dsdt.asl
+$(B)/gen/%.h: vmm/boot/%.asl
 	@mkdir -p $(@D)
-	iasl -vs -p $(B)/gen/dsdt -tc $< >/dev/null
-	sed -e 's/unsigned char/static const unsigned char/' $(B)/gen/dsdt.hex > $@
+	@iasl -vs -p $(B)/gen/$* -tc $< >$(B)/gen/$*.log 2>&1 || { cat $(B)/gen/$*.log; exit 1; }
+	sed -e 's/unsigned char/static const unsigned char/' $(B)/gen/$*.hex > $@
 
-$(B)/vmm/boot/acpi.o: $(B)/gen/dsdt.h
+$(B)/vmm/boot/acpi.o: $(B)/gen/dsdt.h $(B)/gen/pci.h
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libdisco.a
 	@mkdir -p $(@D)

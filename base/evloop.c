@@ -60,9 +60,6 @@ int evloop_add(struct evloop *l, struct evsrc *src, uint32_t events)
     struct epoll_event ev = {.events = events, .data.ptr = src};
 
     src->events = events;
-    for (unsigned i = 0; i < l->ndead; i++)
-        if (l->dead[i] == src)
-            l->dead[i] = NULL;
     return epoll_ctl(l->epfd, EPOLL_CTL_ADD, src->fd, &ev) ? -errno : 0;
 }
 

@@ -2,8 +2,8 @@
 /*
  * An event loop over epoll: descriptors and timers with callbacks, run by one thread.
  *
- * Threads: sources are added, changed and removed by the loop's own thread, or by any thread
- * before evloop_run() starts.  evloop_stop() and evloop_wake() may be called from any thread.
+ * Threads: sources are added and changed by any thread; removed by the loop's own thread, or by
+ * any while the loop does not run.  evloop_stop() may be called from any thread.
  * A source may remove itself, or any other, from inside a callback.
  */
 #ifndef DISCO_BASE_EVLOOP_H

@@ -26,29 +26,37 @@ struct decimal {
 
 /* Sizes.  The first name of a worth is the one printed. */
 static const struct unit size_units[] = {
-    {"", 1, true},          {"B", 1, true},           {"K", 1ull << 10, true},
-    {"KB", 1ull << 10, true}, {"KiB", 1ull << 10, true}, {"M", 1ull << 20, true},
-    {"MB", 1ull << 20, true}, {"MiB", 1ull << 20, true}, {"G", 1ull << 30, true},
-    {"GB", 1ull << 30, true}, {"GiB", 1ull << 30, true}, {"T", 1ull << 40, true},
-    {"TB", 1ull << 40, true}, {"TiB", 1ull << 40, true}, {"P", 1ull << 50, true},
-    {"PB", 1ull << 50, true}, {"PiB", 1ull << 50, true}, {NULL, 0, false},
+    {"", 1, true},
+    {"B", 1, true},
+    {"K", 1ull << 10, true},
+    {"KB", 1ull << 10, true},
+    {"KiB", 1ull << 10, true},
+    {"M", 1ull << 20, true},
+    {"MB", 1ull << 20, true},
+    {"MiB", 1ull << 20, true},
+    {"G", 1ull << 30, true},
+    {"GB", 1ull << 30, true},
+    {"GiB", 1ull << 30, true},
+    {"T", 1ull << 40, true},
+    {"TB", 1ull << 40, true},
+    {"TiB", 1ull << 40, true},
+    {"P", 1ull << 50, true},
+    {"PB", 1ull << 50, true},
+    {"PiB", 1ull << 50, true},
+    {NULL, 0, false},
 };
 
 /* Durations; case matters, "M" would be ambiguous. */
 static const struct unit duration_units[] = {
-    {"ns", 1, false},
-    {"us", 1000, false},
-    {"ms", 1000000, false},
-    {"s", 1000000000, false},
-    {"min", 60000000000, false},
-    {"h", 3600000000000, false},
+    {"ns", 1, false},         {"us", 1000, false},         {"ms", 1000000, false},
+    {"s", 1000000000, false}, {"min", 60000000000, false}, {"h", 3600000000000, false},
     {NULL, 0, false},
 };
 
 /* Counts. */
 static const struct unit count_units[] = {
-    {"", 1, false},           {"k", 1000, false},        {"K", 1000, false},
-    {"M", 1000000, false},    {"G", 1000000000, false},  {NULL, 0, false},
+    {"", 1, false},        {"k", 1000, false},       {"K", 1000, false},
+    {"M", 1000000, false}, {"G", 1000000000, false}, {NULL, 0, false},
 };
 
 /* Appends one digit to the mantissa; false when it no longer fits. */

@@ -426,7 +426,9 @@ int place_guests(const struct topo *t, const struct place_want *want, unsigned n
         return fail(err, EXIT_CONFIG, EINVAL, "%s has no CPU a guest could run on", t->name);
     for (unsigned i = 0; i < t->nnodes; i++)
         b.room[i] = t->node[i].mem_free / BLOCK;
-    for (unsigned i = 0; i < n && !rc; i++)
-        rc = place_one(&b, &want[i], &got[i], err);
+    for (unsigned named = 2; named-- > 0;)
+        for (unsigned i = 0; i < n && !rc; i++)
+            if ((want[i].nnodes > 0) == (named > 0))
+                rc = place_one(&b, &want[i], &got[i], err);
     return rc;
 }

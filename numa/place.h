@@ -55,9 +55,9 @@ int place_node_of_vcpu(const struct place_got *g, unsigned vcpus, unsigned v);
 unsigned place_vcpus_on(const struct place_got *g, unsigned vcpus, int node);
 
 /*
- * Places n guests one after the other in the order given, counting what earlier ones took.
- * EXIT_MEMORY / EXIT_CONFIG errors name the guest, the node, what was asked and what is there.
- * got holds n entries; on failure those before the guest at fault are filled.
+ * Places n guests one after the other, counting what earlier ones took: first those that name
+ * their nodes, then the others, both in the order given.  EXIT_MEMORY / EXIT_CONFIG errors name
+ * the guest, the node, what was asked and what is there.  got holds n entries, undefined on error.
  */
 int place_guests(const struct topo *t, const struct place_want *want, unsigned n,
                  struct place_got *got, struct err *err);

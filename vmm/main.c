@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "vmm/config/valid.h"
 #include "vmm/monitor/commands.h"
 #include "vmm/monitor/version.h"
 
@@ -44,35 +45,6 @@ static const struct command *find(const char *name)
     return NULL;
 }
 
-/* Letters that must change to make a into b (Levenshtein), for words of a command's length. */
-static unsigned distance(const char *a, const char *b)
-{
-    enum { MAX = 32 };
-    unsigned row[MAX + 1];
-    size_t la = strlen(a), lb = strlen(b);
-
-    if (la > MAX || lb > MAX)
-        return MAX;
-    for (size_t j = 0; j <= lb; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; i <= la; i++) {
-        unsigned diag = row[0];
-
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= lb; j++) {
-            unsigned best = diag + (a[i - 1] != b[j - 1]);
-
-            diag = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[lb];
-}
-
 /* Says that there is no such command, and which one may have been meant. */
 static int unknown(const char *name)
 {
@@ -80,7 +52,7 @@ static int unknown(const char *name)
     unsigned least = 4;
 
     for (const struct command *c = commands; c->name; c++) {
-        unsigned d = distance(name, c->name);
+        unsigned d = valid_distance(name, c->name);
 
         if (c->summary && d < least) {
             least = d;

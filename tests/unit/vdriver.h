@@ -13,14 +13,14 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "base/err.h"
 #include "base/evloop.h"
 #include "vmm/device/host.h"
 #include "vmm/device/virtio.h"
 #include "vmm/machine/bus.h"
 #include "vmm/machine/mem.h"
+
+#include <cmocka.h> /* last: its macro fail() would spoil base/err.h */
 
 #define VD_UNUSED __attribute__((unused)) static
 #define VD_RINGS  0x100000ull /* gpa of the rings of queue 0; 64 KiB a queue */

@@ -254,7 +254,7 @@ static int phdr_take(const struct image *img, struct elf *elf, const Elf64_Phdr 
 
 int elf_parse(const struct image *img, struct elf *elf, struct err *err)
 {
-    Elf64_Ehdr h;
+    Elf64_Ehdr h = {0};
     int ret;
 
     memset(elf, 0, sizeof(*elf));

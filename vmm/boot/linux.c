@@ -164,7 +164,7 @@ static int finish(struct loader *l, struct setup_header *h, uint64_t rip,
 int linux_load_bzimage(struct loader *l, struct boot_entry *out)
 {
     struct setup_header h;
-    uint64_t off, len, gpa, claim;
+    uint64_t off = 0, len = 0, gpa, claim;
     int ret = header_read(&l->kernel, &h, l->err);
 
     if (ret == 0)

@@ -12,18 +12,21 @@
 #include "base/log.h"
 #include "vmm/boot/boot.h"
 #include "vmm/cell/private.h"
-#include "vmm/config/mac.h"
 #include "vmm/device/chario.h"
 #include "vmm/device/devices.h"
 #include "vmm/device/legacy.h"
 #include "vmm/device/net.h"
 #include "vmm/device/pci.h"
 
-_Static_assert(ACPI_COM1_PIN == LEGACY_COM1_PIN, "the DSDT and the 16550 must agree");
-_Static_assert(ACPI_GED_PIN == LEGACY_GED_PIN, "the DSDT and the event device must agree");
-_Static_assert(ACPI_GED_PORT == PM_GED_PORT, "the DSDT and the event device must agree");
-_Static_assert(ACPI_PM_PORT == PM_PORT, "the FADT and the power registers must agree");
-_Static_assert(ACPI_RESET_PORT == PM_RESET_PORT, "the FADT and the reset register must agree");
+_Static_assert((int)ACPI_COM1_PIN == (int)LEGACY_COM1_PIN, "the DSDT and the 16550 must agree");
+_Static_assert((int)ACPI_GED_PIN == (int)LEGACY_GED_PIN,
+               "the DSDT and the event device must agree");
+_Static_assert((int)ACPI_GED_PORT == (int)PM_GED_PORT,
+               "the DSDT and the event device must agree");
+_Static_assert((int)ACPI_PM_PORT == (int)PM_PORT,
+               "the FADT and the power registers must agree");
+_Static_assert((int)ACPI_RESET_PORT == (int)PM_RESET_PORT,
+               "the FADT and the reset register must agree");
 
 /* Takes a descriptor out of struct cell_fds. */
 static int take(int *fd)

@@ -178,7 +178,7 @@ static void timer_ready(void *arg, uint32_t revents)
     if (read(s->timer.fd, &n, sizeof(n)) < 0)
         return; /* not yet due */
     j = cell_stat(s->cell);
-    body.ready_ns = (uint64_t)json_integer_value(json_object_get(j, "ready_ns"));
+    body.ready_ns = (uint64_t)(json_number_value(json_object_get(j, "ready_ms")) * 1e6);
     json_decref(j);
     if (!body.ready_ns)
         return;

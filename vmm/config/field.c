@@ -29,11 +29,16 @@ const char *schema_scope_name(enum cfg_scope scope)
 const char *schema_type_name(enum cfg_type type)
 {
     static const char *const names[CFG_NTYPES] = {
-        [CFG_T_INT] = "int",         [CFG_T_AUTOINT] = "int or \"auto\"",
-        [CFG_T_BOOL] = "bool",       [CFG_T_SIZE] = "size",
-        [CFG_T_STRING] = "string",   [CFG_T_PATH] = "path",
-        [CFG_T_ENUM] = "enum",       [CFG_T_NODES] = "list of int",
-        [CFG_T_CONSOLE] = "console", [CFG_T_GROUPS] = "list of groups",
+        [CFG_T_INT] = "int",
+        [CFG_T_AUTOINT] = "int or \"auto\"",
+        [CFG_T_BOOL] = "bool",
+        [CFG_T_SIZE] = "size",
+        [CFG_T_STRING] = "string",
+        [CFG_T_PATH] = "path",
+        [CFG_T_ENUM] = "enum",
+        [CFG_T_NODES] = "list of int",
+        [CFG_T_CONSOLE] = "console",
+        [CFG_T_GROUPS] = "list of groups",
         [CFG_T_TEMPLATES] = "group of groups",
     };
 
@@ -56,7 +61,8 @@ void schema_set(const struct cfg_key *key, void *base, uint64_t value)
     uint32_t word = (uint32_t)value;
     bool flag = value != 0;
 
-    INVARIANT(key->size == 1 || key->size == 4 || key->size == 8, "a number has 1, 4 or 8 bytes");
+    INVARIANT(key->size == 1 || key->size == 4 || key->size == 8,
+              "a number has 1, 4 or 8 bytes");
     if (key->size == 1)
         memcpy(at, &flag, sizeof(flag));
     else if (key->size == 4)
@@ -70,7 +76,8 @@ uint64_t schema_get(const struct cfg_key *key, const void *base)
     const void *at = (const char *)base + key->offset;
     uint64_t value = 0;
 
-    INVARIANT(key->size == 1 || key->size == 4 || key->size == 8, "a number has 1, 4 or 8 bytes");
+    INVARIANT(key->size == 1 || key->size == 4 || key->size == 8,
+              "a number has 1, 4 or 8 bytes");
     memcpy(&value, at, key->size); /* little endian: x86-64 only */
     return value;
 }
@@ -252,7 +259,8 @@ char *schema_want(const struct cfg_key *key, char *buf, size_t n)
                 (unsigned long long)key->max, CFG_NODE_LAST);
         break;
     case CFG_T_CONSOLE:
-        fputs("\"none\", \"stdio\", \"pty\", \"monitor\", \"file:PATH\", \"socket:PATH\" or a group "
+        fputs("\"none\", \"stdio\", \"pty\", \"monitor\", \"file:PATH\", \"socket:PATH\" or a "
+              "group "
               "{ type, path }",
               out);
         break;

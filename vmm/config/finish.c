@@ -78,10 +78,11 @@ static int finish_text(struct reader *r, const struct cfg_key *key, char **field
         char *text = substitute(*field, subst);
 
         if (!text)
-            return reader_bad(r, s,
-                              "got \"%.120s\", want %%n (index), %%g (guest's name) or %%%% after "
-                              "each %%",
-                              *field);
+            return reader_bad(
+                r, s,
+                "got \"%.120s\", want %%n (index), %%g (guest's name) or %%%% after "
+                "each %%",
+                *field);
         replace(field, text);
     }
     if (key->type == CFG_T_PATH && **field)
@@ -111,7 +112,8 @@ static int finish_groups(struct reader *r, const struct cfg_key *key, void *base
 
     for (unsigned i = 0; i < n && !ret; i++) {
         inner_place(&in, key->sub, config_setting_get_elem(s, i));
-        ret = read_finish(r, key->sub, (char *)schema_field(key, base) + i * key->size, &in, subst);
+        ret = read_finish(r, key->sub, (char *)schema_field(key, base) + i * key->size, &in,
+                          subst);
     }
     return ret;
 }
@@ -161,7 +163,7 @@ int read_finish(struct reader *r, enum cfg_scope scope, void *base, const struct
         if (key->flags & CFG_F_SHAPE)
             continue;
         if (is_missing(key, base))
-            return reader_bad(r, place->group, "key %s is missing, want %s = %s", key->name,
+            return reader_bad(r, place->group, "key %s is missing, want %s = \"...\", %s", key->name,
                               key->name, schema_want(key, want, sizeof(want)));
         ret = finish_key(r, key, base, place, subst);
     }

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/units.h"
 #include "vmm/config/config.h"
+#include "vmm/config/valid.h"
 
 /* Reads an integer of either width; false for anything else. */
 static bool get_integer(const config_setting_t *s, long long *out)
@@ -75,15 +76,6 @@ static void set_text(const struct cfg_key *key, void *base, char *text)
 {
     schema_clear_key(key, base);
     memcpy(schema_field(key, base), &text, sizeof(text));
-}
-
-/* The text of a string field. */
-static char *get_text(const struct cfg_key *key, void *base)
-{
-    char *text;
-
-    memcpy(&text, schema_field(key, base), sizeof(text));
-    return text;
 }
 
 /* CFG_T_INT */
@@ -249,8 +241,8 @@ static int read_nodes(struct reader *r, const config_setting_t *s, const struct 
 }
 
 /* Stores "stdio", "file:/path" and the like. */
-static int read_shorthand(struct reader *r, const config_setting_t *s, const struct cfg_key *key,
-                          void *base)
+static int read_shorthand(struct reader *r, const config_setting_t *s,
+                          const struct cfg_key *key, void *base)
 {
     const struct cfg_key *type = schema_find(key->sub, "type");
     const struct cfg_key *path = schema_find(key->sub, "path");
@@ -311,10 +303,12 @@ static int read_groups(struct reader *r, const config_setting_t *s, const struct
 /* The reader of each type; NULL: has no field. */
 static int (*const readers[CFG_NTYPES])(struct reader *r, const config_setting_t *s,
                                         const struct cfg_key *key, void *base) = {
-    [CFG_T_INT] = read_int,         [CFG_T_AUTOINT] = read_autoint, [CFG_T_BOOL] = read_bool,
-    [CFG_T_SIZE] = read_size,       [CFG_T_STRING] = read_string,   [CFG_T_PATH] = read_string,
-    [CFG_T_ENUM] = read_enum,       [CFG_T_NODES] = read_nodes,     [CFG_T_CONSOLE] = read_console,
-    [CFG_T_GROUPS] = read_groups,   [CFG_T_TEMPLATES] = NULL,
+    [CFG_T_INT] = read_int,         [CFG_T_AUTOINT] = read_autoint,
+    [CFG_T_BOOL] = read_bool,       [CFG_T_SIZE] = read_size,
+    [CFG_T_STRING] = read_string,   [CFG_T_PATH] = read_string,
+    [CFG_T_ENUM] = read_enum,       [CFG_T_NODES] = read_nodes,
+    [CFG_T_CONSOLE] = read_console, [CFG_T_GROUPS] = read_groups,
+    [CFG_T_TEMPLATES] = NULL,
 };
 
 /* The nearest key of the scopes a rule covers. */
@@ -330,7 +324,8 @@ static const struct cfg_key *nearest(const struct read_rule *rule, const char *n
 }
 
 /* Fails for a key that may not stand here: says where it belongs, or what it looks like. */
-static int unknown_key(struct reader *r, const config_setting_t *s, const struct read_rule *rule)
+static int unknown_key(struct reader *r, const config_setting_t *s,
+                       const struct read_rule *rule)
 {
     const char *name = config_setting_name(s);
     const struct cfg_key *key;
@@ -344,7 +339,8 @@ static int unknown_key(struct reader *r, const config_setting_t *s, const struct
     key = nearest(rule, name);
     if (key)
         return reader_bad(r, s, "unknown key, did you mean %s?", key->name);
-    return reader_bad(r, s, "unknown key, want one of those `disco check --schema` lists for a %s",
+    return reader_bad(r, s,
+                      "unknown key, want one of those `disco check --schema` lists for a %s",
                       schema_scope_name(rule->scope));
 }
 
@@ -354,7 +350,8 @@ static int refused_key(struct reader *r, const config_setting_t *s, const struct
 {
     if (key->flags & rule->refuse & CFG_F_HIDDEN)
         return unknown_key(r, s, rule);
-    return reader_bad(r, s, "is for a guest in a file, want it in a guest of `guests`, not here");
+    return reader_bad(r, s,
+                      "is for a guest in a file, want it in a guest of `guests`, not here");
 }
 
 int read_group(struct reader *r, const config_setting_t *group, const struct read_rule *rule,
@@ -366,7 +363,8 @@ int read_group(struct reader *r, const config_setting_t *group, const struct rea
         const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
         const struct cfg_key *key = schema_find(rule->scope, config_setting_name(s));
 
-        if (!key && rule->also != CFG_NSCOPES && schema_find(rule->also, config_setting_name(s)))
+        if (!key && rule->also != CFG_NSCOPES &&
+            schema_find(rule->also, config_setting_name(s)))
             continue;
         if (!key)
             return unknown_key(r, s, rule);

@@ -28,8 +28,9 @@ struct reader {
 
 /* Where the values of one struct came from, for messages. */
 struct place {
-    const config_setting_t *group;              /* the group (or shorthand) itself */
-    const config_setting_t *from[CFG_MAX_KEYS]; /* by schema_index(): who said it; NULL: nobody */
+    const config_setting_t *group; /* the group (or shorthand) itself */
+    const config_setting_t
+        *from[CFG_MAX_KEYS]; /* by schema_index(): who said it; NULL: nobody */
 };
 
 /* What %g and %n stand for. */

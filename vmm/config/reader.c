@@ -29,9 +29,10 @@ static int bad_syntax(struct reader *r)
     }
     text += strspn(text, " \t");
     end = text + strcspn(text, "\r\n");
-    return fail(r->err, EXIT_CONFIG, EINVAL, "%s:%d: %s at or before \"%.*s\", want KEY = VALUE;",
-                source_file(&r->src, line), source_line(&r->src, line),
-                config_error_text(&r->cfg), end - text > SHOWN ? SHOWN : (int)(end - text), text);
+    return fail(
+        r->err, EXIT_CONFIG, EINVAL, "%s:%d: %s at or before \"%.*s\", want KEY = VALUE;",
+        source_file(&r->src, line), source_line(&r->src, line), config_error_text(&r->cfg),
+        end - text > SHOWN ? SHOWN : (int)(end - text), text);
 }
 
 /* Parses the text that has been read. */
@@ -108,8 +109,8 @@ int reader_bad(struct reader *r, const config_setting_t *s, const char *fmt, ...
     va_start(ap, fmt);
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
-    return fail(r->err, EXIT_CONFIG, EINVAL, "%s:%d: %s%s%s", reader_file(r, s), reader_line(r, s),
-                key, key[0] ? ": " : "", what);
+    return fail(r->err, EXIT_CONFIG, EINVAL, "%s:%d: %s%s%s", reader_file(r, s),
+                reader_line(r, s), key, key[0] ? ": " : "", what);
 }
 
 /* Says what a setting holds, for "got ...". */

@@ -18,19 +18,28 @@
 /* Most slips for which another key is still suggested. */
 enum { NEAR = 3 };
 
-/* Names of the enums of config.h, in their order. */
-static const char *const boot_names[] = {"auto", "linux", "pvh", "multiboot", NULL};
-static const char *const huge_names[] = {"auto", "hugetlb", NULL};
-static const char *const clock_names[] = {"tsc", "kvmclock", NULL};
-static const char *const net_names[] = {"subnet", "tap", "user", NULL};
-static const char *const reset_names[] = {"poweroff", "restart", NULL};
-static const char *const console_names[] = {"none",   "stdio", "file",
-                                            "socket", "pty",   "monitor", NULL};
+/* Names of the enums of config.h. */
+static const char *const boot_names[] = {
+    [CFG_BOOT_AUTO] = "auto",           [CFG_BOOT_LINUX] = "linux",      [CFG_BOOT_PVH] = "pvh",
+    [CFG_BOOT_MULTIBOOT] = "multiboot", [CFG_BOOT_MULTIBOOT + 1] = NULL,
+};
+static const char *const huge_names[] = {[false] = "auto", [true] = "hugetlb", NULL};
+static const char *const clock_names[] = {
+    [CFG_CLOCK_TSC] = "tsc", [CFG_CLOCK_KVM] = "kvmclock", NULL};
+static const char *const net_names[] = {
+    [CFG_NET_SUBNET] = "subnet", [CFG_NET_TAP] = "tap", [CFG_NET_USER] = "user", NULL};
+static const char *const reset_names[] = {
+    [CFG_EXIT_POWEROFF] = "poweroff", [CFG_EXIT_RESTART] = "restart", NULL};
+static const char *const console_names[] = {
+    [CFG_CON_NONE] = "none",      [CFG_CON_STDIO] = "stdio", [CFG_CON_FILE] = "file",
+    [CFG_CON_SOCKET] = "socket",  [CFG_CON_PTY] = "pty",     [CFG_CON_MONITOR] = "monitor",
+    [CFG_CON_MONITOR + 1] = NULL,
+};
 
 /* Where a field is. */
 #define AT(type, field) \
     .offset = offsetof(struct type, field), .size = sizeof(((struct type *)0)->field)
-#define AT_LIST(type, field, count)                                              \
+#define AT_LIST(type, field, count)                                                       \
     .offset = offsetof(struct type, field), .count_offset = offsetof(struct type, count), \
     .size = sizeof(((struct type *)0)->field[0])
 
@@ -92,7 +101,8 @@ static const struct cfg_key table[] = {
      .valid = valid_name,
      .flags = CFG_F_REQUIRED | CFG_F_OWN,
      AT(guest_cfg, name),
-     .doc = "Name of the guest, unique in its site; count appends an index."},
+     .doc = "Name of the guest, unique in its site (count appends an index); a guest alone in its "
+            "file may go by the base name of the file."},
     {.scope = CFG_GUEST,
      .name = "template",
      .type = CFG_T_STRING,
@@ -132,8 +142,9 @@ static const struct cfg_key table[] = {
      .names = huge_names,
      .def = "auto",
      AT(guest_cfg, hugetlb),
-     .doc = "\"hugetlb\" takes the memory from the reserved 2M pages, \"auto\" uses transparent "
-            "huge pages where the host allows."},
+     .doc =
+         "\"hugetlb\" takes the memory from the reserved 2M pages, \"auto\" uses transparent "
+         "huge pages where the host allows."},
     {.scope = CFG_GUEST,
      .name = "kernel",
      .type = CFG_T_PATH,
@@ -181,7 +192,8 @@ static const struct cfg_key table[] = {
      .max = 64,
      .def = "auto",
      AT(guest_cfg, views),
-     .doc = "Number of views (one struct kvm each) of the guest's memory; \"auto\": one per node."},
+     .doc = "Number of views (one struct kvm each) of the guest's memory; \"auto\": one per "
+            "node."},
     {.scope = CFG_GUEST,
      .name = "vnuma",
      .type = CFG_T_BOOL,
@@ -349,8 +361,9 @@ static const struct cfg_key table[] = {
      .names = net_names,
      .def = "subnet",
      AT(net_cfg, type),
-     .doc = "\"subnet\": the virtual subnet of the monitor's guests; \"tap\": a tap device of the "
-            "host; \"user\": user-mode network with NAT."},
+     .doc =
+         "\"subnet\": the virtual subnet of the monitor's guests; \"tap\": a tap device of the "
+         "host; \"user\": user-mode network with NAT."},
     {.scope = CFG_NET,
      .name = "tap",
      .type = CFG_T_STRING,
@@ -387,8 +400,9 @@ static const struct cfg_key table[] = {
      .names = console_names,
      .def = "monitor",
      AT(console_cfg, type),
-     .doc = "\"monitor\": kept for `disco console` (in `disco run`: the terminal); \"file\" and "
-            "\"socket\" need a path."},
+     .doc =
+         "\"monitor\": kept for `disco console` (in `disco run`: the terminal); \"file\" and "
+         "\"socket\" need a path."},
     {.scope = CFG_CONSOLE,
      .name = "path",
      .type = CFG_T_PATH,
@@ -403,7 +417,8 @@ _Static_assert(ARRAY_SIZE(table) <= CFG_MAX_KEYS, "CFG_MAX_KEYS is too small");
 
 const struct cfg_key *schema_next(enum cfg_scope scope, const struct cfg_key *prev)
 {
-    for (const struct cfg_key *k = prev ? prev + 1 : table; k < table + ARRAY_SIZE(table); k++) {
+    for (const struct cfg_key *k = prev ? prev + 1 : table; k < table + ARRAY_SIZE(table);
+         k++) {
         if (k->scope == scope)
             return k;
     }

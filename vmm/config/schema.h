@@ -59,14 +59,14 @@ struct cfg_key {
     const char *const *names; /* CFG_T_ENUM: NULL-terminated, index = value */
     /* Says what would be right when the text of a string is wrong, else NULL. */
     const char *(*valid)(const char *text);
-    uint64_t min, max;      /* smallest and largest value, bytes of text, or entries */
-    uint64_t step;          /* the value is a multiple of this; 0: any */
-    size_t offset, size;    /* of the field in its struct; size of one entry for CFG_T_GROUPS */
-    size_t count_offset;    /* of the unsigned that counts entries; CFG_T_NODES, CFG_T_GROUPS */
-    enum cfg_scope scope;   /* where it may stand */
-    enum cfg_scope sub;     /* scope of its groups; CFG_T_GROUPS, CFG_T_CONSOLE */
-    enum cfg_type type;     /* what it holds */
-    unsigned flags;         /* enum cfg_flag */
+    uint64_t min, max;    /* smallest and largest value, bytes of text, or entries */
+    uint64_t step;        /* the value is a multiple of this; 0: any */
+    size_t offset, size;  /* of the field in its struct; size of one entry for CFG_T_GROUPS */
+    size_t count_offset;  /* of the unsigned that counts entries; CFG_T_NODES, CFG_T_GROUPS */
+    enum cfg_scope scope; /* where it may stand */
+    enum cfg_scope sub;   /* scope of its groups; CFG_T_GROUPS, CFG_T_CONSOLE */
+    enum cfg_type type;   /* what it holds */
+    unsigned flags;       /* enum cfg_flag */
 };
 
 /* The most rows the table may have, for arrays indexed by schema_index(). */

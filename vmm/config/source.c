@@ -133,7 +133,8 @@ static int include(struct sink *k, struct frame *f, const char **p)
 
     path = include_path(*p, p);
     if (!path)
-        return fail_at(k, f, f->line, "@include: want a path in quotes, @include \"other.cfg\"");
+        return fail_at(k, f, f->line,
+                       "@include: want a path in quotes, @include \"other.cfg\"");
     if (f->depth + 1 >= DEPTH) {
         free(path);
         return fail_at(k, f, f->line, "@include: want at most 10 files within one another");
@@ -183,9 +184,11 @@ static int expand_text(struct sink *k, const char *text, struct frame *f)
     if (ret)
         return ret;
     if (f->state == STRING)
-        return fail_at(k, f, f->opened, "a string begins here and never ends; want a closing \"");
+        return fail_at(k, f, f->opened,
+                       "a string begins here and never ends; want a closing \"");
     if (f->state == BLOCK_COMMENT)
-        return fail_at(k, f, f->opened, "a comment begins here and never ends; want a closing */");
+        return fail_at(k, f, f->opened,
+                       "a comment begins here and never ends; want a closing */");
     if (!k->bol && k->bytes)
         put(k, f, '\n');
     return 0;
@@ -265,7 +268,8 @@ static int expand_file(struct sink *k, const char *path, struct frame *up)
         return fail_read(k, path, up, -ret);
     for (const struct frame *a = up; a && !ret; a = a->up) {
         if (a->dev == f.dev && a->ino == f.ino)
-            ret = fail_at(k, up, up->line, "@include: this file includes itself, want no loops");
+            ret =
+                fail_at(k, up, up->line, "@include: this file includes itself, want no loops");
     }
     if (!ret) {
         f.file = add_name(k->s, path);
@@ -381,7 +385,8 @@ char *source_resolve(const char *file, const char *path)
     } else {
         if (file[0] != '/')
             cwd = getcwd(NULL, 0);
-        whole = xasprintf("%s/%.*s/%s", cwd ? cwd : "", slash ? (int)(slash - file) : 0, file, path);
+        whole = xasprintf("%s/%.*s/%s", cwd ? cwd : "", slash ? (int)(slash - file) : 0, file,
+                          path);
     }
     out = xcalloc(1, strlen(whole) + 2);
     tidy(out, whole);

@@ -24,7 +24,8 @@ const char *valid_name(const char *s)
     if (!isalnum((unsigned char)s[0]))
         return want;
     for (; *s; s++) {
-        if ((unsigned char)*s >= 0x80 || (!isalnum((unsigned char)*s) && *s != '-' && *s != '_'))
+        if ((unsigned char)*s >= 0x80 ||
+            (!isalnum((unsigned char)*s) && *s != '-' && *s != '_'))
             return want;
     }
     return NULL;
@@ -83,8 +84,9 @@ const char *valid_subnet(const char *s)
 
 const char *valid_tap(const char *s)
 {
-    static const char want[] = "a name of up to 15 letters, digits, ., - and _, a letter or digit "
-                               "first";
+    static const char want[] =
+        "a name of up to 15 letters, digits, ., - and _, a letter or digit "
+        "first";
 
     if (!isalnum((unsigned char)s[0]))
         return want;
@@ -149,8 +151,9 @@ static bool read_forward(const char **p)
 
 const char *valid_hostfwd(const char *s)
 {
-    static const char want[] = "\"tcp:[ADDR]:PORT-[ADDR]:PORT\" or udp likewise, several by comma, "
-                               "such as \"tcp:127.0.0.1:2222-:22\" (ports 1 to 65535)";
+    static const char want[] =
+        "\"tcp:[ADDR]:PORT-[ADDR]:PORT\" or udp likewise, several by comma, "
+        "such as \"tcp:127.0.0.1:2222-:22\" (ports 1 to 65535)";
 
     do {
         if (!read_forward(&s))

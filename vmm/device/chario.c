@@ -71,6 +71,12 @@ struct chario {
     size_t len;               /* bytes in ring, 0..CHARIO_BUFFER */
     uint8_t *ring;            /* CHARIO_BUFFER bytes */
     _Atomic uint64_t dropped; /* bytes lost; written under the lock, read by any */
+
+    /* the writer, under its device's lock */
+    char *watch;             /* text that is looked for in the output; NULL: none */
+    size_t watch_at;         /* bytes of watch that the output ends with */
+    void (*seen)(void *arg); /* called when all of watch was seen */
+    void *seen_arg;          /* first argument of seen */
 };
 
 /* ---- output; all with the lock held ---- */
@@ -185,9 +191,47 @@ static void wake(struct chario *c)
         return; /* the counter is full: io0 is awake already */
 }
 
+/* Length of the longest proper beginning of text[0..n) that it also ends with. */
+static size_t border(const char *text, size_t n)
+{
+    size_t k = n ? n - 1 : 0;
+
+    while (k && memcmp(text, text + n - k, k))
+        k--;
+    return k;
+}
+
+/* Looks for the watched text in what is written; true when it is complete. */
+static bool watch_match(struct chario *c, const uint8_t *p, size_t n)
+{
+    size_t len = c->watch ? strlen(c->watch) : 0;
+
+    for (size_t i = 0; len && i < n; i++) {
+        while (c->watch_at && c->watch[c->watch_at] != (char)p[i])
+            c->watch_at = border(c->watch, c->watch_at);
+        c->watch_at += c->watch[c->watch_at] == (char)p[i];
+        if (c->watch_at == len)
+            return true;
+    }
+    return false;
+}
+
+void chario_watch(struct chario *c, const char *text, void (*seen)(void *arg), void *arg)
+{
+    c->watch = xstrdup(text);
+    c->seen = seen;
+    c->seen_arg = arg;
+}
+
 void chario_write(struct chario *c, const uint8_t *p, size_t n)
 {
     size_t done = 0;
+
+    if (c->watch && watch_match(c, p, n)) {
+        free(c->watch);
+        c->watch = NULL;
+        c->seen(c->seen_arg);
+    }
 
     if (c->kind == CHARIO_NULL || !n)
         return;
@@ -534,6 +578,7 @@ void chario_free(struct chario *c)
     confd_close(c->peer, -1);
     close(c->wake_src.fd);
     pthread_mutex_destroy(&c->lock);
+    free(c->watch);
     free(c->ring);
     free(c);
 }

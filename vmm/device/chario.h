@@ -50,6 +50,10 @@ void chario_more(struct chario *c);
 /* Writes; never blocks. */
 void chario_write(struct chario *c, const uint8_t *p, size_t n);
 
+/* Calls seen(arg) once, on the writing thread, when the output has shown this text. Before the
+ * first write; the text is copied. */
+void chario_watch(struct chario *c, const char *text, void (*seen)(void *arg), void *arg);
+
 /* Bytes dropped so far because nobody took them. Any thread. */
 uint64_t chario_dropped(const struct chario *c);
 

@@ -21,7 +21,7 @@
 static struct {
     atomic_int fd;        /* terminal + 1; 0: nothing to restore */
     struct termios saved; /* its settings before */
-    bool hooked;          /* exit and signal handlers are installed */
+    bool hooked;          /* the exit handler is installed */
 } raw;
 
 bool confd_is_file(int fd)
@@ -86,7 +86,7 @@ static void on_fatal(int sig)
     raise(sig);
 }
 
-/* Installs the handlers once; signals somebody handles already are left alone. */
+/* Installs the handlers; signals somebody handles already are left alone. */
 static void hook(void)
 {
     static const int sigs[] = {SIGHUP,  SIGINT, SIGQUIT, SIGTERM, SIGABRT,
@@ -94,10 +94,9 @@ static void hook(void)
     struct sigaction sa = {.sa_handler = on_fatal, .sa_flags = (int)SA_RESETHAND};
     struct sigaction old;
 
-    if (raw.hooked)
-        return;
+    if (!raw.hooked)
+        atexit(tty_restore);
     raw.hooked = true;
-    atexit(tty_restore);
     for (unsigned i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
         if (!sigaction(sigs[i], NULL, &old) && !(old.sa_flags & SA_SIGINFO) &&
             old.sa_handler == SIG_DFL)

@@ -16,6 +16,7 @@
 #ifndef DISCO_VMM_DEVICE_VIRTIO_H
 #define DISCO_VMM_DEVICE_VIRTIO_H
 
+#include <linux/virtio_config.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -35,6 +36,15 @@ enum {
     VQ_MAX_SIZE = 1024,
     VQ_MAX_SEGS = 512,
     VIRTIO_NO_VECTOR = 0xffff
+};
+
+/* Feature bits of the transport and bits of the device status. */
+enum {
+    VIRTIO_F_INDIRECT = 28,
+    VIRTIO_F_EVENT_IDX = 29,
+    VIRTIO_S_DRIVER_OK = 0x04,
+    VIRTIO_S_FEATURES_OK = 0x08,
+    VIRTIO_S_NEEDS_RESET = 0x40,
 };
 
 /* Feature bits the transport itself offers for every device: VERSION_1, RING_INDIRECT_DESC,
@@ -92,6 +102,7 @@ struct vq_chain {
     size_t out_len, in_len;        /* bytes in them */
     struct iovec out[VQ_MAX_SEGS]; /* device reads */
     struct iovec in[VQ_MAX_SEGS];  /* device writes */
+    uint64_t in_gpa[VQ_MAX_SEGS];  /* gpa of each segment of in */
     uint64_t in_gpa0, out_gpa0;    /* gpa of the first segment of each, for page remapping */
 };
 
@@ -112,6 +123,7 @@ struct virtio_dev {
     uint32_t dfeature_select, gfeature_select; /* registers */
     bool broken;                               /* stopped by virtio_break() until reset */
     bool started;                              /* type->start was called, stop was not */
+    unsigned breaks;                           /* how often virtio_break() stopped it */
     unsigned cfg_window;                       /* offset of the pci-cfg capability */
     unsigned nqueues;                          /* entries of vq */
     struct virtq vq[VIRTIO_MAX_QUEUES];
@@ -141,6 +153,22 @@ void virtio_break(struct virtio_dev *d, const char *fmt, ...)
 
 /* The device configuration changed: bumps the generation and interrupts.  Lock held. */
 void virtio_config_changed(struct virtio_dev *d);
+
+/* ---- for the transport (virtio_pci.c) only ---- */
+
+/* Takes the type out of service and puts all registers and queues into their first state: the
+ * driver wrote 0 to the status.  ioeventfds stay.  Lock held. */
+void virtio_reset(struct virtio_dev *d);
+
+/* The driver wrote val to the status register.  Lock held. */
+void virtio_set_status(struct virtio_dev *d, uint8_t val);
+
+/* Makes queue i with its eventfd, watched on io0; 0 or -errno.  And undoes it, even when it
+ * failed. */
+int virtio_queue_init(struct virtio_dev *d, unsigned i, uint16_t max);
+void virtio_queue_exit(struct virtio_dev *d, unsigned i);
+
+/* ---- queues ---- */
 
 /* Takes the next request.  1: *c is filled; 0: none; -1: the device is broken now.  Lock held. */
 int vq_pop(struct virtq *q, struct vq_chain *c);

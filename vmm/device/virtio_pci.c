@@ -6,26 +6,19 @@
  * notification address (multiplier 4); while BAR 0 is mapped it is an ioeventfd where the host
  * offers that, else the write traps and signals the same eventfd.
  *
- * Invariants.  T1: type->start and type->stop alternate.  T2: the ring addresses of an enabled
- * queue were aligned and in RAM when it was enabled; its size is a power of two <= max.
- * T3: FEATURES_OK is set only with a subset of what was offered, VERSION_1 among it.
+ * Invariant T2: the ring addresses of an enabled queue were aligned and in RAM when it was enabled;
+ * its size is a power of two <= max.  (T1 and T3 are virtio.c's.)
  *
- * Locks: registers are served on vCPU threads under the device's lock; kicks on io0 under it.
+ * Locks: registers are served on vCPU threads under the device's lock.
  * virtq.ioevent is changed in bar_mapped only, which pci.c serialises.
  */
 #include "vmm/device/virtio.h"
 
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
-#include "vmm/device/devices.h"
 #include "vmm/device/host.h"
 #include "vmm/machine/mem.h"
 
@@ -47,18 +40,6 @@ enum {
     CAP_ISR = 3,
     CAP_DEVICE = 4,
     CAP_PCI_CFG = 5,
-};
-
-/* Device status bits, ISR bits and feature bits of the transport. */
-enum {
-    STATUS_FEATURES_OK = 8,
-    STATUS_DRIVER_OK = 4,
-    STATUS_NEEDS_RESET = 0x40,
-    STATUS_DRIVER_BITS = 0x8f, /* what a driver may set */
-    ISR_CONFIG = 2,
-    FEATURE_INDIRECT = 28,
-    FEATURE_EVENT_IDX = 29,
-    FEATURE_VERSION_1 = 32,
 };
 
 /* Registers of the common configuration: offsets. */
@@ -104,133 +85,6 @@ struct virtio_cap {
 static struct virtio_dev *virtio_of(struct pci_dev *p)
 {
     return (struct virtio_dev *)p;
-}
-
-/* ---- state ---- */
-
-void virtio_lock(struct virtio_dev *d)
-{
-    int r = pthread_mutex_lock(&d->lock);
-
-    INVARIANT(!r, "a virtio device's lock is not taken twice by a thread");
-}
-
-void virtio_unlock(struct virtio_dev *d)
-{
-    int r = pthread_mutex_unlock(&d->lock);
-
-    INVARIANT(!r, "a virtio device's lock is released by its holder");
-}
-
-bool virtio_live(const struct virtio_dev *d)
-{
-    return (d->status & STATUS_DRIVER_OK) && !d->broken;
-}
-
-/* Interrupts for a change of configuration or status. Lock held. */
-static void config_interrupt(struct virtio_dev *d)
-{
-    if (!(d->status & STATUS_DRIVER_OK))
-        return;
-    atomic_fetch_or(&d->isr, ISR_CONFIG);
-    if (d->config_vector != VIRTIO_NO_VECTOR)
-        pci_msix_raise(&d->pci, d->config_vector);
-}
-
-void virtio_break(struct virtio_dev *d, const char *fmt, ...)
-{
-    char text[256];
-    va_list ap;
-
-    if (d->broken)
-        return;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    log_warn("%s: stopped until the guest resets it: %s", d->label, text);
-    d->broken = true;
-    d->status |= STATUS_NEEDS_RESET;
-    config_interrupt(d);
-}
-
-void virtio_config_changed(struct virtio_dev *d)
-{
-    d->generation++;
-    config_interrupt(d);
-}
-
-/* Puts a queue into its state after reset. */
-static void queue_reset(struct virtq *q)
-{
-    q->size = q->max;
-    q->enabled = false;
-    q->desc = q->avail = q->used = 0;
-    q->next_avail = q->next_used = q->signalled = 0;
-    q->signalled_valid = false;
-    q->vector = VIRTIO_NO_VECTOR;
-}
-
-/* Takes the type out of service (T1). Lock held. */
-static void stop_type(struct virtio_dev *d)
-{
-    if (d->started && d->type->stop)
-        d->type->stop(d);
-    d->started = false;
-}
-
-/* The driver wrote 0 to the status. Lock held. */
-static void device_reset(struct virtio_dev *d)
-{
-    stop_type(d);
-    d->status = 0;
-    d->features = 0;
-    d->config_vector = VIRTIO_NO_VECTOR;
-    d->queue_select = 0;
-    d->dfeature_select = d->gfeature_select = 0;
-    d->broken = false;
-    atomic_store(&d->isr, 0);
-    for (unsigned i = 0; i < d->nqueues; i++)
-        queue_reset(&d->vq[i]);
-}
-
-/* True when the driver's features are acceptable (T3). */
-static bool features_ok(const struct virtio_dev *d)
-{
-    return !(d->features & ~d->offered) && (d->features >> FEATURE_VERSION_1 & 1);
-}
-
-/* The driver set DRIVER_OK: starts the type and looks at every queue once. Lock held. */
-static void driver_ok(struct virtio_dev *d)
-{
-    d->started = true;
-    if (d->type->start)
-        d->type->start(d);
-    for (unsigned i = 0; i < d->nqueues; i++)
-        if (d->vq[i].enabled)
-            vq_rekick(&d->vq[i]);
-}
-
-/* The driver wrote the status register. Lock held. */
-static void set_status(struct virtio_dev *d, uint8_t val)
-{
-    uint8_t fresh = val & STATUS_DRIVER_BITS & (uint8_t)~d->status;
-
-    if (!val) {
-        device_reset(d);
-        return;
-    }
-    if ((fresh & STATUS_FEATURES_OK) && !features_ok(d)) {
-        log_debug("%s: refused features %#llx of %#llx", d->label,
-                  (unsigned long long)d->features, (unsigned long long)d->offered);
-        fresh &= (uint8_t)~STATUS_FEATURES_OK;
-    }
-    d->status |= fresh;
-    if (!(fresh & STATUS_DRIVER_OK) || d->broken)
-        return;
-    if (d->status & STATUS_FEATURES_OK)
-        driver_ok(d);
-    else
-        virtio_break(d, "DRIVER_OK without agreed features");
 }
 
 /* ---- common configuration ---- */
@@ -315,7 +169,7 @@ static void queue_enable(struct virtio_dev *d, struct virtq *q)
     const struct guest_mem *m = d->host->mem;
     uint64_t n = q->size;
 
-    if (!(d->status & STATUS_FEATURES_OK))
+    if (!(d->status & VIRTIO_S_FEATURES_OK))
         virtio_break(d, "queue %u enabled before features were agreed", q->index);
     else if (!n || n & (n - 1) || n > q->max)
         virtio_break(d, "queue %u: size %u of at most %u", q->index, q->size, q->max);
@@ -369,14 +223,14 @@ static void common_write(struct virtio_dev *d, unsigned off, uint32_t val)
         d->gfeature_select = val;
         break;
     case COMMON_GF:
-        if (d->gfeature_select < 2 && !(d->status & STATUS_FEATURES_OK))
+        if (d->gfeature_select < 2 && !(d->status & VIRTIO_S_FEATURES_OK))
             set_half(&d->features, d->gfeature_select, val);
         break;
     case COMMON_MSIX:
         d->config_vector = checked_vector(d, val);
         break;
     case COMMON_STATUS:
-        set_status(d, (uint8_t)val);
+        virtio_set_status(d, (uint8_t)val);
         break;
     case COMMON_Q_SELECT:
         d->queue_select = (uint16_t)val;
@@ -529,48 +383,6 @@ static bool window_write(struct pci_dev *p, unsigned off, const void *data, unsi
 
 /* ---- set-up ---- */
 
-/* The guest kicked a queue. On io0. */
-static void kicked(void *arg, uint32_t revents)
-{
-    struct virtq *q = arg;
-    struct virtio_dev *d = q->dev;
-    uint64_t n;
-
-    (void)revents;
-    if (read(q->kickfd, &n, sizeof(n)) != (ssize_t)sizeof(n))
-        return;
-    virtio_lock(d);
-    q->kicks++;
-    if (q->enabled && virtio_live(d))
-        d->type->kick(d, q->index);
-    virtio_unlock(d);
-}
-
-/* Makes a queue's eventfd and watches it. 0 or -errno. */
-static int queue_init(struct virtio_dev *d, unsigned i, uint16_t max)
-{
-    struct virtq *q = &d->vq[i];
-
-    *q = (struct virtq){.dev = d, .index = i, .max = max};
-    queue_reset(q);
-    q->kickfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (q->kickfd < 0)
-        return -errno;
-    q->kick_src = (struct evsrc){.fd = q->kickfd, .ready = kicked, .arg = q};
-    return evloop_add(d->host->io, &q->kick_src, EPOLLIN);
-}
-
-static void queue_exit(struct virtio_dev *d, unsigned i)
-{
-    struct virtq *q = &d->vq[i];
-
-    if (q->kickfd < 0)
-        return;
-    evloop_del(d->host->io, &q->kick_src);
-    close(q->kickfd);
-    q->kickfd = -1;
-}
-
 /* Adds one capability; bytes: 16, or 20 with `extra`. Returns its offset. */
 static unsigned add_cap(struct virtio_dev *d, struct virtio_cap cap, unsigned bytes)
 {
@@ -628,11 +440,11 @@ int virtio_init(struct virtio_dev *d, const struct virtio_type *type, const char
     pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
     pthread_mutex_init(&d->lock, &attr);
     pthread_mutexattr_destroy(&attr);
-    d->offered = offered | 1ull << FEATURE_VERSION_1 | 1ull << FEATURE_INDIRECT |
-                 1ull << FEATURE_EVENT_IDX;
+    d->offered = offered | 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_F_INDIRECT |
+                 1ull << VIRTIO_F_EVENT_IDX;
     d->config_vector = VIRTIO_NO_VECTOR;
     for (unsigned i = 0; i < nqueues && !r; i++, d->nqueues++)
-        r = queue_init(d, i, qmax);
+        r = virtio_queue_init(d, i, qmax);
     d->pci.ops = &virtio_pci_ops;
     d->pci.vendor = d->pci.subvendor = 0x1af4;
     d->pci.device = (uint16_t)(0x1040 + type->id);
@@ -653,25 +465,11 @@ int virtio_init(struct virtio_dev *d, const struct virtio_type *type, const char
 void virtio_exit(struct virtio_dev *d)
 {
     virtio_lock(d);
-    device_reset(d);
+    virtio_reset(d);
     virtio_unlock(d);
     pci_del(&d->pci);
     for (unsigned i = 0; i < d->nqueues; i++)
-        queue_exit(d, i);
+        virtio_queue_exit(d, i);
     d->nqueues = 0;
     pthread_mutex_destroy(&d->lock);
-}
-
-void virtio_dev_free(struct virtio_dev *d)
-{
-    if (d)
-        d->type->free(d);
-}
-
-void virtio_dev_stats(struct virtio_dev *d, struct dev_stats *out)
-{
-    *out = (struct dev_stats){0};
-    virtio_lock(d);
-    d->type->stats(d, out);
-    virtio_unlock(d);
 }

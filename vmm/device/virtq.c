@@ -22,15 +22,13 @@
 #include "vmm/device/virtio.h"
 #include "vmm/machine/mem.h"
 
-/* Descriptor flags, ring flags and feature bits the rings know. */
+/* Descriptor flags, ring flags and the layout of rings. */
 enum {
     DESC_NEXT = 1,
     DESC_WRITE = 2,
     DESC_INDIRECT = 4,
     AVAIL_NO_INTERRUPT = 1,
     USED_NO_NOTIFY = 1,
-    FEATURE_INDIRECT = 28,
-    FEATURE_EVENT_IDX = 29,
     RING_ENTRIES = 4, /* offset of the entries in both rings: flags, idx, then they */
     DESC_SIZE = 16,
     USED_SIZE = 8, /* one used entry */
@@ -128,6 +126,7 @@ static bool add_segment(struct virtq *q, struct vq_chain *c, const struct vq_des
     if (in) {
         if (!c->nin)
             c->in_gpa0 = d->addr;
+        c->in_gpa[c->nin] = d->addr;
         c->in[c->nin++] = seg;
         c->in_len += d->len;
         return true;
@@ -148,7 +147,7 @@ static bool enter_indirect(struct virtq *q, struct walk *w, const struct vq_desc
 {
     const char *fault = NULL;
 
-    if (!has(q, FEATURE_INDIRECT))
+    if (!has(q, VIRTIO_F_INDIRECT))
         fault = "was not agreed on";
     else if (w->indirect)
         fault = "inside an indirect one";
@@ -286,7 +285,7 @@ static bool wants_interrupt(struct virtq *q)
 
     if (!avail)
         return false;
-    if (!has(q, FEATURE_EVENT_IDX))
+    if (!has(q, VIRTIO_F_EVENT_IDX))
         return !(__atomic_load_n(&avail[0], __ATOMIC_SEQ_CST) & AVAIL_NO_INTERRUPT);
     event = __atomic_load_n(&avail[2 + q->size], __ATOMIC_SEQ_CST);
     return !q->signalled_valid ||
@@ -327,7 +326,7 @@ bool vq_arm(struct virtq *q)
     used = used_ring(q);
     if (!used)
         return false;
-    if (has(q, FEATURE_EVENT_IDX)) {
+    if (has(q, VIRTIO_F_EVENT_IDX)) {
         event = (uint16_t *)(void *)(used + RING_ENTRIES + (size_t)USED_SIZE * q->size);
         __atomic_store_n(event, q->next_avail, __ATOMIC_SEQ_CST);
     } else {
@@ -341,7 +340,7 @@ void vq_disarm(struct virtq *q)
     uint8_t *used;
 
     /* With event indices the index stays where it was passed: no kick until it is set again. */
-    if (!usable(q) || has(q, FEATURE_EVENT_IDX))
+    if (!usable(q) || has(q, VIRTIO_F_EVENT_IDX))
         return;
     used = used_ring(q);
     if (used)

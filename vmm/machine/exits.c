@@ -66,7 +66,6 @@ static void on_apic_page(struct vcpu *v)
     uint32_t off = (uint32_t)(v->run->mmio.phys_addr - MMIO_LAPIC), val = 0;
 
     vcpu_count(v, EXIT_KIND_MMIO_APIC);
-    lapic_set_base(v->apic, v->run->apic_base);
     if (v->run->mmio.len != 4 || (off & 3)) {
         if (!v->run->mmio.is_write)
             memset(v->run->mmio.data, 0, sizeof(v->run->mmio.data));
@@ -115,7 +114,6 @@ static void on_rdmsr(struct vcpu *v)
     uint64_t val = 0;
     bool ok = apic_msr(v, run->msr.index);
 
-    lapic_set_base(v->apic, run->apic_base);
     ok = ok && lapic_msr_read(v->apic, run->msr.index, &val);
     run->msr.data = val;
     run->msr.error = !ok;
@@ -128,7 +126,6 @@ static void on_wrmsr(struct vcpu *v)
     struct kvm_run *run = v->run;
     bool ok = apic_msr(v, run->msr.index);
 
-    lapic_set_base(v->apic, run->apic_base);
     ok = ok && lapic_msr_write(v->apic, run->msr.index, run->msr.data);
     run->msr.error = !ok;
     if (!ok)
@@ -153,8 +150,7 @@ static void on_intr(struct vcpu *v)
 
 static void on_tpr(struct vcpu *v)
 {
-    vcpu_count(v, EXIT_KIND_TPR);
-    lapic_set_cr8(v->apic, (uint8_t)v->run->cr8);
+    vcpu_count(v, EXIT_KIND_TPR); /* vcpu.c takes CR8 over after every KVM_RUN */
 }
 
 /* Triple fault.  With an empty IDT it is how a kernel asks for a reset; else the guest broke. */

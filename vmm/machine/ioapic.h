@@ -15,6 +15,8 @@ struct irqchip;
 
 /* Makes an IOAPIC in its power-up state: all pins masked. NULL when the host has no memory. */
 struct ioapic *ioapic_new(struct irqchip *ic);
+
+/* Undoes ioapic_new(); NULL is allowed. */
 void ioapic_free(struct ioapic *io);
 
 /* Puts its registers at 0xfec00000. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What lapic.c, lapic_timer.c, irqchip.c and ioapic.c share.  Private to them; everybody else
- * includes irq.h.
+ * What lapic.c, lapic_regs.c, lapic_timer.c, irqchip.c and ioapic.c share.  Private to them;
+ * everybody else includes irq.h.
  *
  * Threads: a local APIC's fields are grouped by who writes them.  "Any" fields are atomic and
  * written by whoever sends an interrupt; "published" ones are atomic, written by the owner only
@@ -134,6 +134,39 @@ bool lapic_matches(const struct lapic *l, uint32_t dest, bool wide);
  * the others. */
 void lapic_fire(struct lapic *l, enum lvt which);
 
+/* Records an error for the ESR and raises the error interrupt.  Any thread. */
+void lapic_error(struct lapic *l, uint32_t bit);
+
+/* The highest vector set in a bitmap, or -1. */
+int lapic_highest(const uint64_t w[4]);
+
+/* The highest requested vector, or -1.  Owner. */
+int lapic_requested(const struct lapic *l);
+
+/* Recomputes the processor priority; after every change of TPR or ISR.  Owner. */
+void lapic_update_ppr(struct lapic *l);
+
+/* Ends the highest vector in service, tells the IOAPIC if it came level triggered.  Owner. */
+void lapic_eoi(struct lapic *l);
+
+/* Stores mode and logical id, and keeps the machine's count of xAPIC logical ids.  Owner. */
+void lapic_set_identity(struct lapic *l, enum lapic_mode mode, uint32_t ldr);
+
+/* The x2APIC logical id: cluster in the upper half, one bit of 16 in the lower. */
+uint32_t lapic_x2apic_ldr(const struct lapic *l);
+
+/* Loads a published field: each stands for itself, no order needed.  Any thread. */
+static inline uint32_t lapic_get(const _Atomic uint32_t *field)
+{
+    return atomic_load_explicit(field, memory_order_relaxed);
+}
+
+/* Stores a published field.  Owner. */
+static inline void lapic_put(_Atomic uint32_t *field, uint32_t val)
+{
+    atomic_store_explicit(field, val, memory_order_relaxed);
+}
+
 /* ---- lapic_timer.c, owner thread ---- */
 
 /* Disarms and clears all timer registers. */
@@ -151,8 +184,10 @@ void timer_set_divide(struct lapic *l, uint32_t divide);
 /* The current-count register. */
 uint32_t timer_current(struct lapic *l);
 
-/* IA32_TSC_DEADLINE: 0 when not armed; writes in other modes are ignored. */
+/* Reads IA32_TSC_DEADLINE: 0 when not armed. */
 uint64_t timer_get_tsc(struct lapic *l);
+
+/* Writes IA32_TSC_DEADLINE: arms, or disarms by 0; ignored in other modes of the timer. */
 void timer_set_tsc(struct lapic *l, uint64_t tsc);
 
 #endif

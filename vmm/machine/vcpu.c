@@ -241,6 +241,9 @@ static bool enter(struct vcpu *v)
     program_timer(v);
     r = ioctl(v->fd, KVM_RUN, 0);
     atomic_store(&v->state, VCPU_USER);
+    /* both may have changed without an exit of their own; no cost when they did not */
+    lapic_set_cr8(v->apic, (uint8_t)v->run->cr8);
+    lapic_set_base(v->apic, v->run->apic_base);
     if (!r) {
         v->faults = 0;
         return true;

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A network backend over one descriptor that gives and takes a frame per read(2) and write(2):
+ * tap devices, and one end of a SOCK_SEQPACKET pair.  Used by the backends in net.h.
+ */
+#ifndef DISCO_VMM_DEVICE_NET_FD_H
+#define DISCO_VMM_DEVICE_NET_FD_H
+
+#include "base/evloop.h"
+#include "vmm/device/net.h"
+
+/* Guarded by the card's lock after start. */
+struct net_fd {
+    struct net_backend be;    /* first */
+    int fd;                   /* non-blocking, owned */
+    struct evloop *io;        /* loop it is in, NULL before start */
+    struct evsrc src;         /* its source */
+    void (*ready)(void *arg); /* the card */
+    void *arg;                /* of ready */
+    bool gone;                /* the other side hung up */
+};
+
+/* Initialises the common part. */
+void net_fd_init(struct net_fd *n, const struct net_backend_ops *ops, int fd);
+
+/* Ops for const tables. */
+int net_fd_send(struct net_backend *be, const struct iovec *iov, unsigned n);
+ssize_t net_fd_recv(struct net_backend *be, const struct iovec *iov, unsigned n);
+int net_fd_start(struct net_backend *be, struct evloop *io, void (*ready)(void *arg),
+                 void *arg);
+void net_fd_want(struct net_backend *be, bool read, bool write);
+
+/* Stops watching and closes; the caller frees its struct. */
+void net_fd_exit(struct net_fd *n);
+
+#endif

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Clients of the monitor.
+ *
+ * Invariants.  L1: nothing here waits.  L2: what is held for one client is bounded
+ * (LINE_MAX_BYTES in, CONTROL_MAX_UNREAD out).  L3: a client that is gone is on the list `dead`,
+ * out of the loop and closed, and its owner has been told; its memory stays until control_reap(),
+ * so callbacks further up the stack may still hold its pointer.
+ * Threads: all on the loop's thread.
+ */
+#include "vmm/monitor/control.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "vmm/monitor/line.h"
+
+/* How a connection stands. */
+enum mode {
+    MODE_LINES, /* waits for a request */
+    MODE_BUSY,  /* a request is being done */
+    MODE_RAW,   /* a stream of bytes */
+    MODE_LAST,  /* closes when all is sent */
+    MODE_DEAD,  /* closed */
+};
+
+struct client {
+    struct client *next;   /* in clients or dead */
+    struct control *ctl;   /* its socket */
+    struct evsrc src;      /* the connection, owned */
+    enum mode mode;        /* how it stands */
+    bool eof;              /* it will send no more */
+    bool inside;           /* next_request() is at work on it */
+    struct linebuf in;     /* what came and waits */
+    uint8_t *out;          /* what waits to be sent */
+    size_t outcap, outlen; /* allocated and filled */
+    size_t outoff;         /* of outlen, sent already */
+    void *arg;             /* first argument of input */
+    size_t (*input)(void *arg, const uint8_t *p, size_t n); /* consumer of a raw stream */
+};
+
+/* Closes a connection and tells the owner. */
+static void drop(struct client *cl)
+{
+    struct control *c = cl->ctl;
+    struct client **pp = &c->clients;
+
+    if (cl->mode == MODE_DEAD)
+        return;
+    cl->mode = MODE_DEAD;
+    while (*pp != cl)
+        pp = &(*pp)->next;
+    *pp = cl->next;
+    c->nclients--;
+    evloop_del(c->loop, &cl->src);
+    close(cl->src.fd);
+    c->ops->gone(c->arg, cl);
+    cl->next = c->dead;
+    c->dead = cl;
+    if (c->nclients == CONTROL_MAX_CLIENTS - 1)
+        evloop_mod(c->loop, &c->src, EPOLLIN);
+}
+
+void control_reap(struct control *c)
+{
+    while (c->dead) {
+        struct client *cl = c->dead;
+
+        c->dead = cl->next;
+        line_free(&cl->in);
+        free(cl->out);
+        free(cl);
+    }
+}
+
+/* Watches for what the connection can make use of. */
+static void watch(struct client *cl)
+{
+    bool room = cl->in.len < LINE_MAX_BYTES && !cl->eof;
+    uint32_t want = cl->outlen > cl->outoff ? EPOLLOUT : 0;
+
+    if (cl->mode == MODE_DEAD)
+        return;
+    if ((cl->mode == MODE_LINES || (cl->mode == MODE_RAW && !cl->in.len)) && room)
+        want |= EPOLLIN;
+    if (want != cl->src.events)
+        evloop_mod(cl->ctl->loop, &cl->src, want);
+}
+
+/* Sends what waits, as far as the socket takes it. */
+static void flush(struct client *cl)
+{
+    while (cl->mode != MODE_DEAD && cl->outoff < cl->outlen) {
+        ssize_t n = send(cl->src.fd, cl->out + cl->outoff, cl->outlen - cl->outoff,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (n >= 0)
+            cl->outoff += (size_t)n;
+        else if (errno == EAGAIN)
+            return;
+        else if (errno != EINTR)
+            drop(cl);
+    }
+    cl->outlen = cl->outoff = 0;
+    if (cl->mode == MODE_LAST)
+        drop(cl);
+}
+
+void control_write(struct client *cl, const void *p, size_t n)
+{
+    if (cl->mode == MODE_DEAD)
+        return;
+    if (cl->outlen - cl->outoff + n > CONTROL_MAX_UNREAD) {
+        drop(cl);
+        return;
+    }
+    if (cl->outoff) {
+        cl->outlen -= cl->outoff;
+        memmove(cl->out, cl->out + cl->outoff, cl->outlen);
+        cl->outoff = 0;
+    }
+    if (cl->outlen + n > cl->outcap) {
+        cl->outcap = (cl->outlen + n + 4095) & ~(size_t)4095;
+        cl->out = realloc(cl->out, cl->outcap);
+        INVARIANT(cl->out, "the host has no memory left for an answer");
+    }
+    memcpy(cl->out + cl->outlen, p, n);
+    cl->outlen += n;
+    flush(cl);
+    watch(cl);
+}
+
+/* Puts an answer on its way. */
+static void send_json(struct client *cl, json_t *rep)
+{
+    char *text = json_dumps(rep, JSON_COMPACT);
+    size_t n;
+
+    json_decref(rep);
+    INVARIANT(text, "an answer can be written as JSON");
+    n = strlen(text);
+    text[n++] = '\n'; /* in place of the terminator */
+    control_write(cl, text, n);
+    free(text);
+}
+
+/* Hands the requests that have come to the owner, one at a time. */
+static void next_request(struct client *cl)
+{
+    struct control *c = cl->ctl;
+    const char *why;
+    json_t *req;
+    size_t len;
+    char *line;
+
+    cl->inside = true;
+    while (cl->mode == MODE_LINES && (line = line_take(&cl->in, &len))) {
+        cl->mode = MODE_BUSY;
+        req = line_request(line, len, &why);
+        free(line);
+        if (req)
+            c->ops->request(c->arg, cl, req);
+        else
+            control_reply(cl, control_error(EXIT_USAGE, "%s", why));
+        json_decref(req);
+    }
+    cl->inside = false;
+    if (cl->mode == MODE_LINES && cl->in.len == LINE_MAX_BYTES) {
+        send_json(cl, control_error(EXIT_USAGE, "the request is longer than %d bytes",
+                                    LINE_MAX_BYTES));
+        control_finish(cl);
+    }
+    if (cl->mode == MODE_LINES && cl->eof)
+        control_finish(cl); /* nobody asks any more, and all is answered */
+}
+
+void control_reply(struct client *cl, struct json_t *rep)
+{
+    if (cl->mode != MODE_BUSY) {
+        json_decref(rep);
+        return;
+    }
+    cl->mode = MODE_LINES;
+    send_json(cl, rep);
+    if (!cl->inside) { /* a late answer: what was asked meanwhile is next */
+        next_request(cl);
+        watch(cl);
+    }
+}
+
+/* Offers a raw connection's bytes to their consumer. */
+static void offer(struct client *cl)
+{
+    uint8_t buf[4096];
+    size_t n, took;
+
+    while (cl->mode == MODE_RAW && cl->in.len) {
+        n = cl->in.len < sizeof(buf) ? cl->in.len : sizeof(buf);
+        memcpy(buf, cl->in.p, n);
+        took = cl->input(cl->arg, buf, n);
+        INVARIANT(took <= n, "nobody takes more than is offered");
+        line_rest(&cl->in, buf, took);
+        if (took < n)
+            break;
+    }
+}
+
+void control_raw(struct client *cl, struct json_t *rep,
+                 size_t (*input)(void *arg, const uint8_t *p, size_t n), void *arg)
+{
+    control_reply(cl, rep);
+    if (cl->mode != MODE_LINES)
+        return;
+    cl->mode = MODE_RAW;
+    cl->input = input;
+    cl->arg = arg;
+    offer(cl);
+    watch(cl);
+}
+
+void control_more(struct client *cl)
+{
+    offer(cl);
+    watch(cl);
+}
+
+void control_finish(struct client *cl)
+{
+    if (cl->mode == MODE_DEAD)
+        return;
+    cl->mode = MODE_LAST;
+    flush(cl);
+    watch(cl);
+}
+
+struct json_t *control_error(int status, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    json_t *j;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    j = json_pack("{s:b, s:i, s:s}", "ok", 0, "status", status, "error", text);
+    return j ? j : json_pack("{s:b, s:i, s:s}", "ok", 0, "status", status, "error", "failed");
+}
+
+/* Reads what came; false when the client is done. */
+static bool receive(struct client *cl)
+{
+    size_t cap;
+    char *to = line_room(&cl->in, &cap);
+    ssize_t n = to ? recv(cl->src.fd, to, cap, MSG_DONTWAIT) : 0;
+
+    if (n > 0)
+        line_added(&cl->in, (size_t)n);
+    if (to && n == 0)
+        cl->eof = true;
+    return n >= 0 || errno == EAGAIN || errno == EINTR;
+}
+
+/* Something happened on a connection. */
+static void client_ready(void *arg, uint32_t revents)
+{
+    struct client *cl = arg;
+
+    if (revents & EPOLLOUT)
+        flush(cl);
+    if (cl->mode != MODE_DEAD && (revents & EPOLLIN) && !receive(cl))
+        drop(cl);
+    if (cl->mode == MODE_RAW)
+        offer(cl);
+    else
+        next_request(cl);
+    if ((revents & (EPOLLERR | EPOLLHUP)) || (cl->mode == MODE_RAW && cl->eof))
+        drop(cl); /* nobody is there any more */
+    watch(cl);
+}
+
+/* Takes a new client. */
+static void accept_ready(void *arg, uint32_t revents)
+{
+    struct control *c = arg;
+    struct client *cl;
+    int fd;
+
+    (void)revents;
+    if (c->nclients >= CONTROL_MAX_CLIENTS) {
+        evloop_mod(c->loop, &c->src, 0);
+        return;
+    }
+    fd = accept4(c->src.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return; /* it left already, or we are out of descriptors: it may try again */
+    cl = xcalloc(1, sizeof(*cl));
+    cl->ctl = c;
+    cl->src = (struct evsrc){.fd = fd, .ready = client_ready, .arg = cl};
+    if (evloop_add(c->loop, &cl->src, EPOLLIN)) {
+        close(fd);
+        free(cl);
+        return;
+    }
+    cl->next = c->clients;
+    c->clients = cl;
+    c->nclients++;
+}
+
+int control_init(struct control *c, struct evloop *loop, int listener,
+                 const struct control_ops *ops, void *arg)
+{
+    *c = (struct control){.loop = loop, .ops = ops, .arg = arg};
+    c->src = (struct evsrc){.fd = listener, .ready = accept_ready, .arg = c};
+    return evloop_add(loop, &c->src, EPOLLIN);
+}
+
+void control_exit(struct control *c, int flush_ms)
+{
+    while (c->clients) {
+        struct client *cl = c->clients;
+        struct pollfd pfd = {.fd = cl->src.fd, .events = POLLOUT};
+
+        flush(cl);
+        while (cl->mode != MODE_DEAD && cl->outlen && poll(&pfd, 1, flush_ms) > 0)
+            flush(cl);
+        drop(cl);
+    }
+    control_reap(c);
+    evloop_del(c->loop, &c->src);
+    if (c->src.fd >= 0)
+        close(c->src.fd);
+    c->src.fd = -1;
+}

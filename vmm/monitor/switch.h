@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The virtual subnet: an Ethernet switch between the guests of one monitor.  A port is one end of
+ * a SOCK_SEQPACKET pair; a frame is one message, a virtio_net_hdr_v1 before it.
+ *
+ * Runs on its own thread ("switch").  Nothing a guest sends can end it or hold it up: a frame for
+ * a port whose socket is full is dropped and counted, tables are bounded, and an address stays
+ * with the port that showed it first until that port closes.
+ */
+#ifndef DISCO_VMM_MONITOR_SWITCH_H
+#define DISCO_VMM_MONITOR_SWITCH_H
+
+#include <stdint.h>
+
+struct err;
+struct vswitch;
+
+/* Figures of one port, counted from the guest's side. */
+struct vswitch_stats {
+    uint64_t frames_in, bytes_in;   /* to the guest */
+    uint64_t frames_out, bytes_out; /* from the guest */
+    uint64_t dropped;               /* frames for the guest that found its socket full */
+};
+
+/* Makes the switch and starts its thread; NULL with a message on failure. */
+struct vswitch *vswitch_new(struct err *err);
+
+/* Ends the thread and closes all ports. */
+void vswitch_free(struct vswitch *s);
+
+/* Adds a port.  *peer_fd is the guest's end, close-on-exec, the caller's.  The port goes away when
+ * all copies of that end are closed.  Returns its number or -errno. Any thread. */
+int vswitch_port(struct vswitch *s, const char *guest, int *peer_fd, struct err *err);
+
+/* Figures of a port; zeros when it is gone. Any thread. */
+void vswitch_get(struct vswitch *s, int port, struct vswitch_stats *out);
+
+#endif
