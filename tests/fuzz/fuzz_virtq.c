@@ -2,9 +2,13 @@
 /*
  * Fuzzes split virtqueues: the input becomes the rings, an indirect table and the calls made; a
  * device must neither crash, nor hang, nor hand out memory that is not the guest's.
- * LLVMFuzzerTestOneInput() for libFuzzer; main() for any compiler: files named as arguments, or
- * a number of rounds of a built-in mutator (default 20000, or argument -N).
+ * LLVMFuzzerTestOneInput() for libFuzzer (build with -Dmain=unused); main() for any compiler:
+ * files named as arguments, or a number of rounds of a built-in mutator (default 20000, or
+ * argument -N).  In every second thousand of rounds a thread scribbles over the rings meanwhile, as
+ * a hostile vCPU would.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,7 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     virtio_reset(&fuzz.dev);
     fuzz.dev.features = (uint64_t)(in[0] & 3) << VIRTIO_F_INDIRECT | 1ull << VIRTIO_F_VERSION_1;
     fuzz.dev.status = VIRTIO_S_FEATURES_OK | VIRTIO_S_DRIVER_OK;
-    q->size = (uint16_t)(1u << (in[1] % 5));
+    q->size = (uint16_t)(in[1] & 7 ? SIZE : 1u << (in[1] >> 3) % 5);
     q->desc = DESC;
     q->avail = AVAIL;
     q->used = USED;
@@ -226,6 +230,43 @@ static void round_of(uint64_t *s)
     LLVMFuzzerTestOneInput(in, INPUT);
 }
 
+/* Overwrites words of the tables, the available index among them, until *arg is set. */
+static void *scribble(void *arg)
+{
+    const atomic_bool *stop = arg;
+    uint64_t s = 0x1234567;
+
+    while (!atomic_load(stop)) {
+        uint64_t gpa = rnd(&s) % 2 ? DESC + 8 * (rnd(&s) % (2 * SIZE))
+                                   : INDIRECT + 8 * (rnd(&s) % (INDIRECT_LEN / 8));
+        volatile uint64_t *p;
+
+        if (rnd(&s) % 64 == 0)
+            gpa = AVAIL;
+        p = mem_at(&fuzz.mem, gpa, 8, MEM_WRITE);
+        *p = rnd(&s) % 2 ? rnd(&s) % RAM : (uint64_t)rnd(&s) << 32 | rnd(&s);
+    }
+    return NULL;
+}
+
+/* n rounds, half of them with the scribbler. */
+static void rounds_of(long n, uint64_t *seed)
+{
+    for (long i = 0; i < n; i += 1000) {
+        atomic_bool stop = false;
+        bool both = i / 1000 % 2 && fuzz.ready;
+        pthread_t t;
+
+        if (both)
+            INVARIANT(!pthread_create(&t, NULL, scribble, &stop), "fuzz: thread");
+        for (long k = i; k < n && k < i + 1000; k++)
+            round_of(seed);
+        atomic_store(&stop, true);
+        if (both)
+            pthread_join(t, NULL);
+    }
+}
+
 /* Runs one input from a file; false when it cannot be read. */
 static bool run_file(const char *name)
 {
@@ -241,7 +282,6 @@ static bool run_file(const char *name)
     return true;
 }
 
-#ifndef LIBFUZZER
 int main(int argc, char **argv)
 {
     uint64_t seed = 0x9e3779b97f4a7c15ull;
@@ -253,12 +293,10 @@ int main(int argc, char **argv)
         else if (!run_file(argv[i]))
             return 2;
     }
-    for (long i = 0; i < rounds; i++)
-        round_of(&seed);
+    rounds_of(rounds, &seed);
     printf("fuzz_virtq: %ld rounds, %llu requests were well formed\n", rounds,
            (unsigned long long)fuzz.popped);
     if (fuzz.ready)
         cleanup();
     return 0;
 }
-#endif

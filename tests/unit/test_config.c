@@ -14,11 +14,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/err.h"
 #include "vmm/config/config.h"
 #include "vmm/config/schema.h"
+
+#include <cmocka.h> /* last: it has a macro called fail() */
 
 #define DATA "tests/unit/data/"
 

@@ -282,19 +282,30 @@ int elf_parse(const struct image *img, struct elf *elf, struct err *err)
     return ret;
 }
 
+/* Claims the segment that reaches highest, so that the message about too little memory names
+ * what all of the kernel needs. */
+static int place_highest(struct loader *l, const struct elf *elf)
+{
+    const struct elf_segment *top = &elf->segment[0];
+
+    for (unsigned i = 1; i < elf->nsegments; i++)
+        if (elf->segment[i].paddr + elf->segment[i].memsz > top->paddr + top->memsz)
+            top = &elf->segment[i];
+    return loader_place(l, top->paddr, top->memsz, "its highest ELF segment");
+}
+
 int elf_load(struct loader *l, const struct elf *elf)
 {
-    for (unsigned i = 0; i < elf->nsegments; i++) {
+    int ret = place_highest(l, elf);
+
+    for (unsigned i = 0; ret == 0 && i < elf->nsegments; i++) {
         const struct elf_segment *s = &elf->segment[i];
         char what[32];
-        int ret;
 
         snprintf(what, sizeof(what), "ELF segment %u", i);
         ret = loader_copy(l, s->off, s->filesz, s->paddr, s->memsz, what);
-        if (ret < 0)
-            return ret;
     }
-    return 0;
+    return ret;
 }
 
 bool elf_entry(const struct elf *elf, uint64_t entry, uint64_t *out)

@@ -140,8 +140,10 @@ static int include(struct sink *k, struct frame *f, const char **p)
         return fail_at(k, f, f->line, "@include: want at most 10 files within one another");
     }
     full = path[0] == '/' ? xstrdup(path) : source_resolve(k->s->files[f->file], path);
+    if (!k->bol) /* the blanks before the directive: what is put in begins on a new line */
+        put(k, f, '\n');
     ret = expand_file(k, full, f);
-    if (!k->bol) /* what follows the directive gets a line of its own */
+    if (!k->bol) /* and so does what follows it */
         put(k, f, '\n');
     free(full);
     free(path);

@@ -52,7 +52,7 @@ static int spec_check(const struct mem_spec *spec, struct err *err)
     INVARIANT(spec->nviews >= 1 && spec->nviews <= MEM_MAX_VIEWS,
               "mem: 1..MEM_MAX_VIEWS views");
     INVARIANT(spec->nnodes <= MEM_MAX_NODES, "mem: at most MEM_MAX_NODES nodes");
-    if (spec->size == 0 || spec->size % HUGE_PAGE || spec->size > UINT64_MAX / 4)
+    if (spec->size == 0 || spec->size % HUGE_PAGE)
         return fail(err, EXIT_MEMORY, EINVAL,
                     "guest memory of %llu bytes: must be a multiple of 2 MiB and not 0",
                     (unsigned long long)spec->size);
