@@ -185,7 +185,7 @@ END
 
 # The machine: CPUs i*C .. i*C+C-1 and one memory backend for each node.
 machine=(-M "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off" -accel "tcg,thread=$thread"
-	-cpu max,la57=off -m "$((nodes * mem))M" -smp "$((nodes * cpus)),sockets=$nodes,cores=$cpus,threads=1")
+	-cpu max,la57=off,xsave=off,avx=off,avx2=off,fma=off,f16c=off,mpx=off,pku=off,vaes=off -m "$((nodes * mem))M" -smp "$((nodes * cpus)),sockets=$nodes,cores=$cpus,threads=1")
 if [ -n "$plugin" ]; then
 	shm=$(mktemp -d /dev/shm/disco-lab.XXXXXX)
 	machine+=(-plugin "${plugin//%R/$shm}")

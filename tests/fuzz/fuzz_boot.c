@@ -3,7 +3,8 @@
  * Feeds hostile kernel files to boot_load(): nothing may crash, reach outside guest memory, or
  * fail without a message.
  * Interface: LLVMFuzzerTestOneInput() for libFuzzer (build with -Dmain=unused); main() for any
- * compiler: fuzz_boot [RUNS [SEED]] runs mutated seeds, "fuzz_boot -- FILE..." runs files.
+ * compiler: files named as arguments, or a number of mutated seeds (default 20000, or argument
+ * -N).
  * Threads: one.
  */
 #include <asm/bootparam.h>
@@ -26,7 +27,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-static struct guest_mem mem; /* made by the first input, used by all */
+static struct guest_mem mem;   /* made by the first input, used by all */
+static unsigned long loads;    /* kernels tried */
+static unsigned long loads_ok; /* kernels that were good after all */
 
 /* A memfd that holds the input. */
 static int input_fd(const uint8_t *data, size_t len)
@@ -45,6 +48,8 @@ static void load(const struct boot_spec *spec)
     struct err err = {0};
     int ret = boot_load(&mem, spec, &e, &err);
 
+    loads++;
+    loads_ok += ret == 0;
     if (ret < 0) {
         if (err.status != EXIT_KERNEL || !strstr(err.text, "FILE"))
             abort();
@@ -196,31 +201,26 @@ static void mutate(struct input *in, uint64_t *state)
         in->len = rnd(state) % in->len;
 }
 
-/* Runs the files of a list, as they are. */
-static int run_files(char **name)
+/* Runs one file as it is. */
+static bool run_file(const char *name)
 {
     static uint8_t buf[1 << 20];
+    FILE *f = fopen(name, "rb");
 
-    for (; *name; name++) {
-        FILE *f = fopen(*name, "rb");
-
-        if (!f)
-            return 2;
-        LLVMFuzzerTestOneInput(buf, fread(buf, 1, sizeof(buf), f));
-        fclose(f);
-    }
-    return 0;
+    if (!f)
+        return false;
+    LLVMFuzzerTestOneInput(buf, fread(buf, 1, sizeof(buf), f));
+    fclose(f);
+    return true;
 }
 
-int main(int argc, char **argv)
+/* Runs n mutated seeds. */
+static void rounds_of(long n)
 {
     static void (*const seeds[])(struct input *) = {seed_bz, seed_elf64, seed_elf32};
-    unsigned long runs = argc > 1 ? strtoul(argv[1], NULL, 0) : 20000;
-    uint64_t state = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
+    uint64_t state = 1;
 
-    if (argc > 2 && strcmp(argv[1], "--") == 0)
-        return run_files(argv + 2);
-    for (unsigned long i = 0; i < runs; i++) {
+    for (long i = 0; i < n; i++) {
         static struct input in;
 
         memset(&in, 0, sizeof(in));
@@ -228,6 +228,21 @@ int main(int argc, char **argv)
         mutate(&in, &state);
         LLVMFuzzerTestOneInput(in.b, in.len);
     }
-    printf("fuzz_boot: %lu inputs\n", runs);
+}
+
+int main(int argc, char **argv)
+{
+    long rounds = argc > 1 ? 0 : 20000;
+
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] == '-')
+            rounds = strtol(argv[i] + 1, NULL, 10);
+        else if (!run_file(argv[i]))
+            return 2;
+    }
+    rounds_of(rounds);
+    printf("fuzz_boot: %ld rounds, %lu of %lu loads gave a bootable kernel\n", rounds, loads_ok,
+           loads);
+    mem_exit(&mem);
     return 0;
 }

@@ -3,6 +3,8 @@
  * Unit tests of the virtio transport, driven as a guest's driver does: discovery by ECAM, the
  * status handshake, queues, kicks and interrupts; the entropy device is the device type.
  */
+#include <pthread.h>
+
 #include "tests/unit/vdriver.h"
 
 #include "vmm/device/devices.h"
@@ -14,8 +16,8 @@
 
 /* What the stub below saw. */
 static struct {
-    unsigned n;         /* messages so far */
-    uint32_t last_data; /* data of the last */
+    atomic_uint n;         /* messages so far */
+    atomic_uint last_data; /* data of the last */
 } irqs;
 
 /* ioeventfds registered by the fake host. */
@@ -328,6 +330,73 @@ static void masked_vector(void **state)
     assert_int_equal(vd_read(&f->m, table + 0x800, 8), 0);
 }
 
+/* A vCPU that starts and resets the device over and over; four requests wait in the ring. */
+static void *restarts(void *arg)
+{
+    struct fixture *f = arg;
+    static const uint32_t ring[] = {VD_RINGS, VD_RINGS + VD_AVAIL, VD_RINGS + VD_USED};
+
+    for (int i = 0; i < 300; i++) {
+        vd_set(&f->v, 0x14, 1, 0);
+        vd_set(&f->v, 8, 4, 1);
+        vd_set(&f->v, 12, 4, 1);
+        vd_set(&f->v, 0x14, 1, 11);
+        vd_set(&f->v, 0x18, 2, 16);
+        vd_set(&f->v, 0x1a, 2, 1);
+        for (unsigned r = 0; r < 3; r++)
+            vd_set(&f->v, 0x20 + 8 * r, 4, ring[r]);
+        vd_set(&f->v, 0x1c, 2, 1);
+        vd_set(&f->v, 0x14, 1, 15);
+        vd_write(&f->m, f->v.notify, 2, 0);
+    }
+    return NULL;
+}
+
+/* A vCPU that moves the other device's BARs, masks vectors and reads the ISR meanwhile. */
+static void *moves(void *arg)
+{
+    struct fixture *f = arg;
+    uint64_t table = vd_cfg(&f->m, 1, 0x14, 4) & ~15u;
+
+    for (unsigned i = 0; i < 1000; i++) {
+        vd_cfg_set(&f->m, 2, 0x10, 4, i & 1 ? 0xd0000000 : 0xd1000000);
+        vd_cfg_set(&f->m, 2, 4, 2, i & 2);
+        vd_write(&f->m, 0xd0003000, 2, 0);
+        vd_write(&f->m, table + 16 + 12, 4, i >> 3 & 1);
+        vd_read(&f->m, f->v.isr, 1);
+    }
+    return NULL;
+}
+
+/* Register accesses of three vCPUs beside io0: for the thread sanitizer above all. */
+static void races(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t t[3];
+    struct virtio_dev *d;
+    uint16_t *avail;
+
+    f->m.host.ioeventfd = fake_ioeventfd;
+    assert_int_equal(rng_new(&d, &f->m.host, f->m.pci, NULL), 0);
+    vd_start(&f->v, VERSION_1, 1, 16);
+    vd_desc(&f->m, vd_rings(0), 0, VD_BUF, 64, VD_WRITE, 0);
+    avail = vd_mem(&f->m, vd_rings(0) + VD_AVAIL);
+    avail[1] = 4;
+    pthread_create(&t[0], NULL, restarts, f);
+    pthread_create(&t[1], NULL, moves, f);
+    pthread_create(&t[2], NULL, moves, f);
+    for (int i = 0; i < 300; i++)
+        evloop_once(&f->m.io, 1);
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    vd_io(&f->m);
+    assert_int_equal(vd_reg(&f->v, 0x14, 1), 15);
+    vd_cfg_set(&f->m, 2, 4, 2, 0);
+    assert_int_equal(ioe.balance, 0);
+    virtio_dev_free(d);
+    f->m.host.ioeventfd = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +411,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(ioeventfds, setup, teardown),
         cmocka_unit_test_setup_teardown(pci_cfg_window, setup, teardown),
         cmocka_unit_test_setup_teardown(masked_vector, setup, teardown),
+        cmocka_unit_test_setup_teardown(races, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

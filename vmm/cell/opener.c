@@ -198,9 +198,10 @@ static int open_socket(struct cell_console *c, const char *path, struct err *err
                         path, S_ISSOCK(st.st_mode) ? " and is in use" : " and is no socket");
         unlink(path);
     }
-    c->kind = CHARIO_LISTEN;
     c->infd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (c->infd < 0 || bind(c->infd, (struct sockaddr *)&sa, sizeof(sa)) || listen(c->infd, 4))
+    if (c->infd >= 0 && !bind(c->infd, (struct sockaddr *)&sa, sizeof(sa)))
+        c->kind = CHARIO_LISTEN; /* the socket is ours: cell_open() removes it on failure */
+    if (c->kind != CHARIO_LISTEN || listen(c->infd, 4))
         return fail_errno(err, EXIT_RESOURCE, errno, "the console socket %s cannot be made",
                           path);
     return 0;
@@ -312,17 +313,6 @@ static int open_all(const struct guest_cfg *g, bool monitored, struct cell_fds *
     return r ? r : open_consoles(g, monitored, fds, err);
 }
 
-int cell_open(const struct guest_cfg *g, bool monitored, struct cell_fds *fds, struct err *err)
-{
-    int r = open_all(g, monitored, fds, err);
-
-    if (r) {
-        err_prefix(err, "guest %s", g->name);
-        cell_fds_close(fds);
-    }
-    return r;
-}
-
 /* Removes a console's socket. */
 static void unlink_console(const struct console_cfg *c)
 {
@@ -330,6 +320,21 @@ static void unlink_console(const struct console_cfg *c)
 
     if (c->type == CFG_CON_SOCKET && !lstat(c->path, &st) && S_ISSOCK(st.st_mode))
         unlink(c->path);
+}
+
+int cell_open(const struct guest_cfg *g, bool monitored, struct cell_fds *fds, struct err *err)
+{
+    int r = open_all(g, monitored, fds, err);
+
+    if (!r)
+        return 0;
+    err_prefix(err, "guest %s", g->name);
+    if (fds->console.kind == CHARIO_LISTEN)
+        unlink_console(&g->console);
+    if (fds->vconsole.kind == CHARIO_LISTEN)
+        unlink_console(&g->vconsole);
+    cell_fds_close(fds);
+    return r;
 }
 
 void cell_unlink(const struct guest_cfg *g)

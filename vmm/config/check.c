@@ -221,6 +221,12 @@ static int conflict(struct reader *r, const struct claim *a, const struct claim 
 {
     const struct claim *first = a->order < b->order ? a : b, *second = first == a ? b : a;
 
+    if (!strcmp(first->kind, "name"))
+        return reader_bad(
+            r, second->s,
+            "\"%.64s\" is already the name of the guest at %s:%d, want a name for "
+            "each (count = N makes NAME0, NAME1...)",
+            second->what, reader_file(r, first->s), reader_line(r, first->s));
     return reader_bad(
         r, second->s,
         "%s \"%.120s\" of guest \"%s\" is already that of guest \"%s\" (%s:%d), %s",

@@ -163,8 +163,8 @@ int read_finish(struct reader *r, enum cfg_scope scope, void *base, const struct
         if (key->flags & CFG_F_SHAPE)
             continue;
         if (is_missing(key, base))
-            return reader_bad(r, place->group, "key %s is missing, want %s = \"...\", %s", key->name,
-                              key->name, schema_want(key, want, sizeof(want)));
+            return reader_bad(r, place->group, "key %s is missing, want %s = \"...\", %s",
+                              key->name, key->name, schema_want(key, want, sizeof(want)));
         ret = finish_key(r, key, base, place, subst);
     }
     return ret;

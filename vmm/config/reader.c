@@ -17,22 +17,32 @@ enum {
     PATHLEN = 256,
 };
 
+/* Makes text from a file fit for one line of a terminal. */
+static void make_plain(char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
+    }
+}
+
 /* Fails with the syntax error libconfig found. */
 static int bad_syntax(struct reader *r)
 {
     int line = config_error_line(&r->cfg);
     const char *text = r->src.text, *end;
+    char shown[SHOWN];
 
     for (int i = 1; i < line && *text; i++) {
         end = strchr(text, '\n');
         text = end ? end + 1 : text + strlen(text);
     }
     text += strspn(text, " \t");
-    end = text + strcspn(text, "\r\n");
-    return fail(
-        r->err, EXIT_CONFIG, EINVAL, "%s:%d: %s at or before \"%.*s\", want KEY = VALUE;",
-        source_file(&r->src, line), source_line(&r->src, line), config_error_text(&r->cfg),
-        end - text > SHOWN ? SHOWN : (int)(end - text), text);
+    snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(text, "\r\n"), text);
+    make_plain(shown);
+    return fail(r->err, EXIT_CONFIG, EINVAL, "%s:%d: %s at or before \"%s\", want KEY = VALUE;",
+                source_file(&r->src, line), source_line(&r->src, line),
+                config_error_text(&r->cfg), shown);
 }
 
 /* Parses the text that has been read. */
@@ -109,6 +119,7 @@ int reader_bad(struct reader *r, const config_setting_t *s, const char *fmt, ...
     va_start(ap, fmt);
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
+    make_plain(what);
     return fail(r->err, EXIT_CONFIG, EINVAL, "%s:%d: %s%s%s", reader_file(r, s),
                 reader_line(r, s), key, key[0] ? ": " : "", what);
 }

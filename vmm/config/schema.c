@@ -101,8 +101,9 @@ static const struct cfg_key table[] = {
      .valid = valid_name,
      .flags = CFG_F_REQUIRED | CFG_F_OWN,
      AT(guest_cfg, name),
-     .doc = "Name of the guest, unique in its site (count appends an index); a guest alone in its "
-            "file may go by the base name of the file."},
+     .doc =
+         "Name of the guest, unique in its site (count appends an index); a guest alone in its "
+         "file may go by the base name of the file."},
     {.scope = CFG_GUEST,
      .name = "template",
      .type = CFG_T_STRING,
@@ -446,7 +447,10 @@ const struct cfg_key *schema_nearest(enum cfg_scope scope, const char *name)
             continue;
         d = valid_distance(name, k->name);
         /* A suggestion that shares no letter with what was written helps nobody. */
-        if (d < least && d < strlen(k->name) && d < strlen(name)) {
+        if (d > NEAR || d >= strlen(k->name) || d >= strlen(name))
+            continue;
+        /* Of two equally near, the one of the same length: letters change places often. */
+        if (d < least || (d == least && strlen(k->name) == strlen(name))) {
             least = d;
             best = k;
         }

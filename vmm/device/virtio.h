@@ -199,7 +199,8 @@ bool vq_more(struct virtq *q);
  * its bound of work with buffers left.  Any thread. */
 void vq_rekick(struct virtq *q);
 
-/* Gathers up to len bytes from / scatters to segments, starting at byte off; returns bytes moved. */
+/* Gathers up to len bytes from / scatters them to segments, starting at byte off; returns bytes
+ * moved. */
 size_t iov_out(const struct iovec *iov, unsigned n, size_t off, void *to, size_t len);
 size_t iov_in(const struct iovec *iov, unsigned n, size_t off, const void *from, size_t len);
 

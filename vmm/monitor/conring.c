@@ -36,6 +36,7 @@ struct conring {
     uint64_t filed;             /* bytes in it */
     struct conwatch *watchers;  /* all of them */
     size_t typed;               /* bytes in in */
+    bool refused;               /* a watcher typed more than fits */
     uint8_t in[IN_MAX];         /* typed, not yet taken by the guest */
     uint64_t total;             /* bytes the guest wrote so far */
     uint8_t ring[CONRING_KEEP]; /* byte number b is at b % CONRING_KEEP */
@@ -136,12 +137,10 @@ static bool take(struct conring *r, int rounds)
     return true;
 }
 
-/* Hands what was typed to the guest. */
+/* Hands what was typed to the guest; watches for room while something waits for it. */
 static void give(struct conring *r)
 {
-    size_t before = r->typed;
     ssize_t n = r->typed ? send(r->src.fd, r->in, r->typed, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
-    struct conwatch *next;
 
     if (n > 0) {
         r->typed -= (size_t)n;
@@ -150,9 +149,18 @@ static void give(struct conring *r)
         r->typed = 0; /* nobody will take it */
     }
     if (r->loop)
-        evloop_mod(r->loop, &r->src, EPOLLIN | (r->typed ? EPOLLOUT : 0));
-    for (struct conwatch *w = r->watchers; before == IN_MAX && r->typed < IN_MAX && w;
-         w = next) {
+        evloop_mod(r->loop, &r->src, EPOLLIN | (r->typed || r->refused ? EPOLLOUT : 0));
+}
+
+/* There is room for typing again: tells the watchers, if one was refused. */
+static void tell_room(struct conring *r)
+{
+    struct conwatch *next;
+
+    if (!r->refused || r->typed == IN_MAX)
+        return;
+    r->refused = false;
+    for (struct conwatch *w = r->watchers; w; w = next) {
         next = w->next;
         w->room(w->arg);
     }
@@ -174,8 +182,10 @@ static void stream_ready(void *arg, uint32_t revents)
 {
     struct conring *r = arg;
 
-    if (revents & EPOLLOUT)
+    if (revents & EPOLLOUT) {
         give(r);
+        tell_room(r);
+    }
     if (!take(r, ROUNDS))
         hang_up(r);
 }
@@ -255,6 +265,7 @@ size_t conring_type(struct conring *r, const uint8_t *p, size_t n)
 
     if (r->src.fd < 0)
         return n; /* to nobody */
+    r->refused |= n > room;
     if (n > room)
         n = room;
     memcpy(r->in + r->typed, p, n);

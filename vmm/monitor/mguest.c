@@ -105,7 +105,9 @@ int mguest_open(struct mguest *g, struct err *err)
         cell_fds_close(&g->fds);
         return r;
     }
-    return cell_open(g->cfg, true, &g->fds, err);
+    r = cell_open(g->cfg, true, &g->fds, err);
+    g->opened = !r;
+    return r;
 }
 
 /* Starts `disco cell NAME` with nothing but the socket and standard output and error. */
@@ -416,8 +418,7 @@ static void conclude(struct mguest *g, int wstatus)
     else
         snprintf(g->result, sizeof(g->result), by_us ? "ok" : "failed: %s", g->end);
     if (!g->err.status)
-        fail(&g->err, EXIT_GUEST, 0, "guest %s: its process ended while it was being made (%s)",
-             g->cfg->name, g->end);
+        fail(&g->err, EXIT_GUEST, 0, "guest %s: its process ended (%s)", g->cfg->name, g->end);
 }
 
 /* The process is gone: takes its last words, closes all, tells the monitor. */
@@ -433,6 +434,7 @@ static void process_ended(struct mguest *g, int wstatus)
     close(g->pidsrc.fd);
     g->pidsrc.fd = -1;
     cell_unlink(g->cfg);
+    g->opened = false;
     conclude(g, wstatus);
     g->state = MGUEST_ENDED;
     for (unsigned i = 0; i < 2; i++)
@@ -501,7 +503,7 @@ void mguest_free(struct mguest *g)
         g->pidsrc.fd = -1;
     }
     cell_fds_close(&g->fds);
-    if (g->state != MGUEST_NEW && g->state != MGUEST_ENDED)
+    if (g->opened)
         cell_unlink(g->cfg);
     for (unsigned i = 0; i < 2; i++)
         conring_free(g->con[i]);

@@ -64,6 +64,7 @@ struct mguest {
     const struct guest_cfg *cfg;    /* the site's */
     const struct place_got *place;  /* where it is */
     struct cell_fds fds;            /* opened, until its process has them */
+    bool opened;                    /* its console sockets are there */
     struct conring *con[2];         /* console and vconsole, NULL where they go elsewhere */
     struct proto_chan chan;         /* to its process */
     struct evsrc src;               /* of chan */
