@@ -11,6 +11,7 @@
 #             debian.ext4 debian.list                    a real Debian root disk, and its packages with versions
 # Holds:    nothing is installed on the machine; what is there and newer than its sources is kept; one at a time
 #           (a lock), and a file appears only when it is complete.
+# shellcheck disable=SC2086,SC2016 # lists of names are meant to split; formats are apt's and awk's
 set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -255,7 +256,6 @@ make_ext4() {
 # The Debian disk. Without root everything below happens in a user namespace of ours.
 debian_image() {
 	local suite root=$tmp/root inside=
-	# shellcheck disable=SC2086
 	stale "$LAB/debian.ext4" lab/guest/debian "$LAB/guest-vmlinux" || return 0
 	suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 	if [ "$(id -u)" != 0 ] && [ "${LAB_INSIDE:-}" != yes ]; then
@@ -273,7 +273,6 @@ debian_image() {
 	}
 	say "Debian disk"
 	export LAB B tmp
-	# shellcheck disable=SC2086
 	$inside bash -euo pipefail -c "$(declare -f fill_image make_ext4 say)
 		mkdir '$root'
 		tar -x --numeric-owner -C '$root' --exclude='./dev/*' -f '$tmp/debian.tar'

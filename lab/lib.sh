@@ -3,9 +3,11 @@
 #
 # lib.sh: what the lab's scripts have in common; sourced, never run.
 #
-# Gives:    REPO (the tree), B (build directory), LAB (the lab's cache, default $B/lab), say, die, comma.
+# Gives:    REPO (the tree), CALLER (the directory we were called from), B (build directory), LAB (the lab's cache, default $B/lab), say, die, from_caller,
+#           comma.
 # Holds:    the current directory becomes the tree, so that relative paths of B and LAB mean what make means.
 
+CALLER=$PWD
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$REPO" || exit 1
 B=${B:-build}
@@ -22,6 +24,14 @@ die() {
 	shift
 	say "$@"
 	exit "$status"
+}
+
+# A path as the caller meant it, from his directory.
+from_caller() {
+	case $1 in
+	/*) printf '%s' "$1" ;;
+	*) printf '%s/%s' "$CALLER" "$1" ;;
+	esac
 }
 
 # A path as QEMU's option parser wants it: commas doubled.

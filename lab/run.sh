@@ -8,7 +8,7 @@
 #           or could not start. A kernel's complaints (BUG, WARNING, stall ...) are shown at the end.
 # Inside:   /build (the build directory), /repo (this tree, the current directory), /lab (kernels, initramfs, disk
 #           image; see build.sh), /in: read-only; /out: kept; /usr: this machine's own, so its programs run there.
-# Holds:    the emulator never outlives this script; several may run at the same time.
+# Holds:    the emulator never outlives this script; several may run at the same time; nothing is left in /tmp.
 set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -27,86 +27,101 @@ shmem=advise
 interactive=no
 quiet=no
 append=
+log=
 extra=()
 disks=()
+command=()
+
+# Set while it runs: this run's directory, its directory in /dev/shm, the emulator's process, QEMU's arguments.
+run=
+shm=
+pid=
+devices=()
+machine=()
+timed_out=no
 
 usage() {
 	cat <<'END'
 usage: lab/run.sh [OPTION...] -- SCRIPT|COMMAND [ARGUMENT...]
-  --nodes N            NUMA nodes (4; environment LAB_NODES)
-  --cpus-per-node C    CPUs of each (2; LAB_CPUS)
-  --mem MB             memory of each node in MiB (1024; LAB_MEM)
-  --dist D             distance between different nodes (20)
-  --dist-matrix "..."  all distances, row by row, commas or blanks between them
-  --thread single|multi   emulate all CPUs in one thread (default; see docs) or one each (LAB_THREAD)
-  --timeout S          end it after S seconds (600)
-  --in DIR             that directory is /in, read-only
-  --out DIR            that directory is /out, writable (default: one that goes away)
-  --disk FILE          attach an image as /dev/vda, vdb ...; what is written to it is forgotten at the end
-  --shmem MODE         transparent_hugepage/shmem_enabled: always, within_size, advise, never (advise)
-  --plugin SO,ARGS     load a TCG plugin; %R in ARGS is a directory of this run in /dev/shm with node0, node1 ...
-  --append WORDS       more words for the emulated machine's kernel command line
-  --extra ARG          one more argument for QEMU (repeat it)
-  --log FILE           keep the emulated machine's kernel log there
-  --quiet              say nothing but what the command says
-  --interactive        the command gets this terminal (^] x does not end it; leave the shell)
+  --nodes N               NUMA nodes (4; environment LAB_NODES)
+  --cpus-per-node C       CPUs of each (2; LAB_CPUS)
+  --mem MB                memory of each node in MiB (1024; LAB_MEM)
+  --dist D                distance between different nodes (20)
+  --dist-matrix "..."     all distances, row by row, commas or blanks between them
+  --thread single|multi   emulate all CPUs in one thread (default; the other is unreliable) or one each (LAB_THREAD)
+  --timeout S             end it after S seconds (600)
+  --in DIR                that directory is /in, read-only
+  --out DIR               that directory is /out, writable (default: one that goes away)
+  --disk FILE             attach an image as /dev/vda, vdb ...; what is written to it is forgotten at the end
+  --shmem MODE            transparent_hugepage/shmem_enabled: always, within_size, advise, never (advise)
+  --plugin SO,ARGS        load a TCG plugin; %R in ARGS is a directory of this run with the memory of node0, node1 ...
+  --append WORDS          more words for the emulated machine's kernel command line
+  --extra ARG             one more argument for QEMU (repeat it)
+  --log FILE              keep the emulated machine's kernel log there
+  --quiet                 say nothing but what the command says
+  --interactive           the command gets this terminal
 END
 }
 
-log=
-while [ $# -gt 0 ]; do
-	case $1 in
-	--nodes) nodes=$2 && shift ;;
-	--cpus-per-node) cpus=$2 && shift ;;
-	--mem) mem=$2 && shift ;;
-	--dist) dist=$2 && shift ;;
-	--dist-matrix) read -r -a dists <<<"${2//[,;]/ }" && shift ;;
-	--thread) thread=$2 && shift ;;
-	--timeout) timeout=$2 && shift ;;
-	--in) in=$2 && shift ;;
-	--out) out=$2 && shift ;;
-	--disk) disks+=("$2") && shift ;;
-	--shmem) shmem=$2 && shift ;;
-	--plugin) plugin=$2 && shift ;;
-	--append) append=$2 && shift ;;
-	--extra) extra+=("$2") && shift ;;
-	--log) log=$2 && shift ;;
-	--quiet) quiet=yes ;;
-	--interactive) interactive=yes ;;
-	--help | -h) usage && exit 0 ;;
-	--) shift && break ;;
-	-*) usage >&2 && die 2 "unknown option $1" ;;
-	*) break ;;
-	esac
-	shift
-done
-[ $# -gt 0 ] || { usage >&2 && exit 2; }
-for number in "$nodes" "$cpus" "$mem" "$dist" "$timeout"; do
-	[[ $number =~ ^[1-9][0-9]*$ ]] || die 2 "'$number' is no positive number"
-done
-[ "${#dists[@]}" = 0 ] || [ "${#dists[@]}" = $((nodes * nodes)) ] ||
-	die 2 "--dist-matrix has ${#dists[@]} numbers, $nodes nodes need $((nodes * nodes))"
-[ -s "$LAB/host.cpio" ] && [ -s "$LAB/guest-busybox.cpio.gz" ] || lab/build.sh base
-command -v qemu-system-x86_64 >/dev/null || die 125 "no qemu-system-x86_64: run tools/deps.sh lab"
+# Reads the options into the variables above; what is left is the command.
+parse() {
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--quiet) quiet=yes && shift && continue ;;
+		--interactive) interactive=yes && shift && continue ;;
+		--help | -h) usage && exit 0 ;;
+		--) shift && break ;;
+		-*) [ $# -gt 1 ] || die 2 "$1: unknown, or its value is missing (lab/run.sh --help)" ;;
+		*) break ;;
+		esac
+		case $1 in
+		--nodes) nodes=$2 ;;
+		--cpus-per-node) cpus=$2 ;;
+		--mem) mem=$2 ;;
+		--dist) dist=$2 ;;
+		--dist-matrix) read -r -a dists <<<"${2//[,;]/ }" ;;
+		--thread) thread=$2 ;;
+		--timeout) timeout=$2 ;;
+		--in) in=$(from_caller "$2") ;;
+		--out) out=$(from_caller "$2") ;;
+		--disk) disks+=("$(from_caller "$2")") ;;
+		--shmem) shmem=$2 ;;
+		--plugin) plugin=$2 ;;
+		--append) append=$2 ;;
+		--extra) extra+=("$2") ;;
+		--log) log=$(from_caller "$2") ;;
+		*) die 2 "unknown option $1 (lab/run.sh --help)" ;;
+		esac
+		shift 2
+	done
+	command=("$@")
+}
 
-run=$(mktemp -d "${TMPDIR:-/tmp}/disco-lab.XXXXXX")
-shm=
-pid=
+# Refuses what cannot work, before anything is started.
+check() {
+	local number
+	[ ${#command[@]} -gt 0 ] || { usage >&2 && exit 2; }
+	for number in "$nodes" "$cpus" "$mem" "$dist" "$timeout"; do
+		[[ $number =~ ^[1-9][0-9]*$ ]] || die 2 "'$number' is no positive number"
+	done
+	[[ $thread =~ ^(single|multi)$ ]] || die 2 "--thread is single or multi, not $thread"
+	[ "${#dists[@]}" = 0 ] || [ "${#dists[@]}" = $((nodes * nodes)) ] ||
+		die 2 "--dist-matrix has ${#dists[@]} numbers, $nodes nodes need $((nodes * nodes))"
+	command -v qemu-system-x86_64 >/dev/null || die 125 "no qemu-system-x86_64: run tools/deps.sh lab"
+	if [ ! -s "$LAB/host.cpio" ] || [ ! -s "$LAB/guest-busybox.cpio.gz" ]; then lab/build.sh base; fi
+}
+
 # Whatever happens: the emulator ends, the run's files go.
+# shellcheck disable=SC2317 # called by the trap
 cleanup() {
 	local status=$?
 	trap - EXIT
 	if [ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
 	[ -z "$shm" ] || rm -rf "$shm"
-	rm -rf --one-file-system "$run"
-	exit $status
+	[ -z "$run" ] || rm -rf --one-file-system "$run"
+	exit "$status"
 }
-trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
 
-mkdir "$run/ctl"
-devices=()
 # share TAG DIR MOUNTPOINT ro|rw: hands a directory to the emulated machine.
 share() {
 	local dir readonly=on
@@ -116,6 +131,7 @@ share() {
 		-device "virtio-9p-pci,fsdev=$1,mount_tag=$1")
 	[ "$1" = ctl ] || echo "share $1 $3 $4" >>"$run/ctl/mounts"
 }
+
 # show NAME DIR: shares DIR as /NAME, by a link when it lies in the tree already.
 show() {
 	local dir
@@ -126,124 +142,147 @@ show() {
 	*) share "$1" "$dir" "/$1" ro ;;
 	esac
 }
-: >"$run/ctl/mounts"
-share ctl "$run/ctl" /ctl rw
-share usr /usr /host/usr ro
-share repo "$REPO" /repo ro
-show build "$B"
-show lab "$LAB"
-[ -z "$in" ] || share in "$in" /in ro
-if [ -z "$out" ]; then
-	mkdir "$run/out"
-	out=$run/out
-fi
-mkdir -p "$out"
-share out "$out" /out rw
 
-# What to run: a script of the tree by its path there, another file by a copy, anything else as a command.
-{
-	echo '#!/bin/sh'
-	if [ -f "$1" ]; then
-		path=$(cd "$(dirname "$1")" && pwd -P)/$(basename "$1")
+# All that is shared; init reads the list of it.
+prepare_shares() {
+	mkdir "$run/ctl" "$run/out"
+	: >"$run/ctl/mounts"
+	share ctl "$run/ctl" /ctl rw
+	share usr /usr /host/usr ro
+	share repo "$REPO" /repo ro
+	show build "$B"
+	show lab "$LAB"
+	[ -z "$in" ] || share in "$in" /in ro
+	out=${out:-$run/out}
+	mkdir -p "$out"
+	share out "$out" /out rw
+	cp /etc/ld.so.cache "$run/ctl/" 2>/dev/null || true
+	cp -a /etc/alternatives "$run/ctl/" 2>/dev/null || true
+}
+
+# What to run, for init: a script of the tree by its path there, another file by a copy, else a command.
+prepare_command() {
+	local path
+	path=$(from_caller "${command[0]}")
+	if [ -f "$path" ]; then
+		path=$(cd "$(dirname "$path")" && pwd -P)/$(basename "$path")
 		case $path in
-		"$REPO"/*) path=/repo/${path#"$REPO"/} ;;
+		"$REPO"/*)
+			command[0]=/repo/${path#"$REPO"/}
+			[ -x "$path" ] || command=(bash "${command[@]}")
+			;;
 		*)
 			cp "$path" "$run/ctl/script"
 			chmod +x "$run/ctl/script"
-			path=/ctl/script
+			command[0]=/ctl/script
 			;;
 		esac
-		shift
-		set -- "$path" "$@"
-		[ -x "${path/#\/repo\//$REPO/}" ] || [ "$path" = /ctl/script ] || set -- bash "$@"
-		printf 'exec'
-		printf ' %q' "$@"
-		echo
-	elif [ $# = 1 ]; then
-		echo "$1"
-	else
-		printf 'exec'
-		printf ' %q' "$@"
-		echo
+	elif [ ${#command[@]} = 1 ]; then
+		echo "${command[0]}" >"$run/ctl/cmd"
+		return
 	fi
-} >"$run/ctl/cmd"
-cp /etc/ld.so.cache "$run/ctl/" 2>/dev/null || true
-cp -a /etc/alternatives "$run/ctl/" 2>/dev/null || true
-stty='stty raw -echo'
-shell='bash /ctl/cmd'
-if [ "$interactive" = yes ]; then
-	stty="stty sane rows $(tput lines 2>/dev/null || echo 24) cols $(tput cols 2>/dev/null || echo 80)"
-	shell='bash /ctl/cmd'
-fi
-cat >"$run/ctl/env" <<END
+	printf 'exec' >"$run/ctl/cmd"
+	printf ' %q' "${command[@]}" >>"$run/ctl/cmd"
+	echo >>"$run/ctl/cmd"
+}
+
+# What init must know: the command's terminal and environment.
+prepare_env() {
+	local stty='stty raw -echo'
+	if [ $interactive = yes ]; then
+		stty="stty sane rows $(tput lines 2>/dev/null || echo 24) cols $(tput cols 2>/dev/null || echo 80)"
+	fi
+	cat >"$run/ctl/env" <<END
 LAB_SHMEM=$shmem
 LAB_CWD=/repo
 LAB_STTY='$stty'
-LAB_SHELL='$shell'
+LAB_SHELL='bash /ctl/cmd'
 export LAB_NODES=$nodes LAB_CPUS=$cpus LAB_MEM=$mem TERM=${TERM:-linux}
 END
+}
 
-# The machine: CPUs i*C .. i*C+C-1 and one memory backend for each node.
-machine=(-M "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off" -accel "tcg,thread=$thread"
-	-cpu max,la57=off,xsave=off,avx=off,avx2=off,fma=off,f16c=off,mpx=off,pku=off,vaes=off -m "$((nodes * mem))M" -smp "$((nodes * cpus)),sockets=$nodes,cores=$cpus,threads=1")
-if [ -n "$plugin" ]; then
-	shm=$(mktemp -d /dev/shm/disco-lab.XXXXXX)
-	machine+=(-plugin "${plugin//%R/$shm}")
-fi
-for ((i = 0; i < nodes; i++)); do
-	backend=memory-backend-ram,id=m$i,size=${mem}M
-	[ -z "$shm" ] || backend=memory-backend-file,id=m$i,size=${mem}M,mem-path=$shm/node$i,share=on
-	machine+=(-object "$backend" -numa "node,nodeid=$i,cpus=$((i * cpus))-$((i * cpus + cpus - 1)),memdev=m$i")
-done
-for ((i = 0; i < nodes * nodes; i++)); do
-	((i / nodes != i % nodes)) || continue
-	machine+=(-numa "dist,src=$((i / nodes)),dst=$((i % nodes)),val=${dists[i]:-$dist}")
-done
-for ((i = 0; i < ${#disks[@]}; i++)); do
-	devices+=(-drive "file=$(comma "${disks[i]}"),format=raw,if=none,id=d$i,snapshot=on"
-		-device "virtio-blk-pci,drive=d$i")
-done
-
-log=${log:-$run/kernel.log}
-: >"$log"
-input=/dev/null
-[ "$interactive" = no ] || input=/dev/stdin
-began=$(date +%s%N)
-# The emulator dies with this script, however this script ends.
-setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot "${machine[@]}" \
-	-kernel "$LAB/host-vmlinux" -initrd "$LAB/host.cpio" \
-	-append "console=ttyS0 loglevel=6 tsc=reliable no_timer_check reboot=t panic=-1 mitigations=off \
-random.trust_cpu=on cryptomgr.notests audit=0 nokaslr rcupdate.rcu_expedited=1 8250.nr_uarts=1 $append" \
-	-chardev "file,id=log,path=$(comma "$log")" -serial chardev:log \
-	-chardev stdio,id=tty,signal=off -device virtio-serial-pci -device virtconsole,chardev=tty \
-	-device isa-debug-exit,iobase=0xf4,iosize=1 "${devices[@]}" "${extra[@]}" <$input &
-pid=$!
-
-# Waits for the emulator, or for the time to be over.
-timed_out=no
-while kill -0 "$pid" 2>/dev/null; do
-	if (($(date +%s%N) - began > timeout * 1000000000)); then
-		timed_out=yes
-		break
+# The machine: node i has CPUs i*C .. i*C+C-1 and a memory of its own; a plugin finds the nodes' memories by file.
+# shellcheck disable=SC2054 # the commas are QEMU's
+prepare_machine() {
+	local i backend
+	machine=(-M q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off -accel "tcg,thread=$thread"
+		-cpu max,la57=off -m "$((nodes * mem))M"
+		-smp "$((nodes * cpus)),sockets=$nodes,cores=$cpus,threads=1")
+	if [ -n "$plugin" ]; then
+		shm=$(mktemp -d /dev/shm/disco-lab.XXXXXX)
+		machine+=(-plugin "${plugin//%R/$shm}")
 	fi
-	sleep 0.2
-done
-if [ $timed_out = yes ]; then
-	kill -KILL "$pid" 2>/dev/null || true
-fi
-wait "$pid" 2>/dev/null || true
-pid=
+	for ((i = 0; i < nodes; i++)); do
+		backend=memory-backend-ram,id=m$i,size=${mem}M
+		[ -z "$shm" ] || backend=memory-backend-file,id=m$i,size=${mem}M,mem-path=$shm/node$i,share=on
+		machine+=(-object "$backend"
+			-numa "node,nodeid=$i,cpus=$((i * cpus))-$((i * cpus + cpus - 1)),memdev=m$i")
+	done
+	for ((i = 0; i < nodes * nodes; i++)); do
+		((i / nodes != i % nodes)) || continue
+		machine+=(-numa "dist,src=$((i / nodes)),dst=$((i % nodes)),val=${dists[i]:-$dist}")
+	done
+	for ((i = 0; i < ${#disks[@]}; i++)); do
+		devices+=(-drive "file=$(comma "${disks[i]}"),format=raw,if=none,id=d$i,snapshot=on"
+			-device "virtio-blk-pci,drive=d$i")
+	done
+}
 
-complaints=$(grep -a -E 'BUG:|WARNING:|Oops|lockup|rcu.*stall|hung_task|blocked for more|Kernel panic|^lab: ' "$log" || true)
-if [ $quiet = no ] && [ -n "$complaints" ]; then
-	say "the emulated machine's kernel said:"
-	printf '%s\n' "$complaints" | head -n 10 >&2
-fi
-if [ $timed_out = yes ]; then
-	die 124 "ended after $timeout s"
-elif [ ! -s "$run/ctl/status" ]; then
-	tail -n 15 "$log" >&2
-	die 125 "the emulated machine ended without a status; above: the end of its kernel's log"
-fi
-status=$(cat "$run/ctl/status")
-exit "$status"
+# Starts the emulator and waits for its end, or for the time to be over. It dies with this script, however that ends.
+boot() {
+	local input=/dev/null end=$((SECONDS + timeout))
+	[ $interactive = no ] || input=/dev/stdin
+	: >"$log"
+	setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
+		"${machine[@]}" -kernel "$LAB/host-vmlinux" -initrd "$LAB/host.cpio" \
+		-append "console=ttyS0 loglevel=6 tsc=reliable no_timer_check reboot=t panic=-1 mitigations=off \
+random.trust_cpu=on cryptomgr.notests audit=0 nokaslr rcupdate.rcu_expedited=1 8250.nr_uarts=1 $append" \
+		-chardev "file,id=log,path=$(comma "$log")" -serial chardev:log \
+		-chardev stdio,id=tty,signal=off -device virtio-serial-pci -device virtconsole,chardev=tty \
+		-device isa-debug-exit,iobase=0xf4,iosize=1 "${devices[@]}" "${extra[@]}" <$input &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		if [ $SECONDS -ge $end ]; then
+			timed_out=yes
+			kill -KILL "$pid" 2>/dev/null || true
+			break
+		fi
+		sleep 0.1
+	done
+	wait "$pid" 2>/dev/null || true
+	pid=
+}
+
+# How it ended, said and as exit status.
+report() {
+	local complaints
+	complaints=$(grep -a -E 'BUG:|WARNING:|Oops|lockup|rcu.*stall|blocked for more|Kernel panic|^lab: ' "$log" || true)
+	if [ $quiet = no ] && [ -n "$complaints" ]; then
+		say "the emulated machine's kernel said:"
+		printf '%s\n' "$complaints" | head -n 10 >&2
+	fi
+	[ $timed_out = no ] || die 124 "ended after $timeout s"
+	if [ ! -s "$run/ctl/status" ]; then
+		tail -n 15 "$log" >&2
+		die 125 "the emulated machine ended without a status; above: the end of its kernel's log"
+	fi
+	exit "$(cat "$run/ctl/status")"
+}
+
+main() {
+	parse "$@"
+	check
+	run=$(mktemp -d "${TMPDIR:-/tmp}/disco-lab.XXXXXX")
+	trap cleanup EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+	log=${log:-$run/kernel.log}
+	prepare_shares
+	prepare_command
+	prepare_env
+	prepare_machine
+	boot
+	report
+}
+
+main "$@"

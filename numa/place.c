@@ -19,7 +19,8 @@
 /* What is left while guests are placed; indices are those of topo.node. */
 struct books {
     const struct topo *t;
-    uint64_t room[TOPO_MAX_NODES];     /* free blocks */
+    uint64_t pool[2][TOPO_MAX_NODES];  /* free blocks: ordinary memory, hugetlb pages */
+    uint64_t *room;                    /* the pool of the guest being placed */
     unsigned promised[TOPO_MAX_NODES]; /* vCPUs that belong to the node */
 };
 
@@ -27,6 +28,9 @@ struct books {
 struct pick {
     unsigned n;                    /* entries of node */
     unsigned node[TOPO_MAX_NODES]; /* indices of topo.node */
+    unsigned
+        near[TOPO_MAX_NODES]; /* of every node: sum of its distances to the set, both ways */
+    bool in[TOPO_MAX_NODES];  /* of every node: it is in the set */
 };
 
 /* How good a set is: less is better, first field first. */
@@ -126,23 +130,13 @@ static unsigned excess_of(const struct books *b, const struct pick *p, unsigned 
     return sum;
 }
 
-/* Sum of the distances between a node and a set, both ways. */
-static unsigned dist_to(const struct books *b, const struct pick *p, unsigned i)
+/* Adds node i to a set. */
+static void join(const struct books *b, struct pick *p, unsigned i)
 {
-    unsigned sum = 0;
-
-    for (unsigned k = 0; k < p->n; k++)
-        sum += (unsigned)b->t->dist[i][p->node[k]] + b->t->dist[p->node[k]][i];
-    return sum;
-}
-
-/* True if the set holds node i. */
-static bool holds(const struct pick *p, unsigned i)
-{
-    for (unsigned k = 0; k < p->n; k++)
-        if (p->node[k] == i)
-            return true;
-    return false;
+    p->node[p->n++] = i;
+    p->in[i] = true;
+    for (unsigned j = 0; j < b->t->nnodes; j++)
+        p->near[j] += (unsigned)b->t->dist[i][j] + b->t->dist[j][i];
 }
 
 /* True if node i may be part of a set of k nodes. */
@@ -177,7 +171,7 @@ static struct score score_of(const struct books *b, const struct need *want,
     s.lacking = UINT64_MAX - room_of(b, p);
     for (unsigned k = 0; k < p->n; k++) {
         s.load += load_of(b, p->node[k]);
-        s.dist += dist_to(b, p, p->node[k]);
+        s.dist += p->near[p->node[k]];
     }
     return s;
 }
@@ -189,9 +183,9 @@ static bool grow(const struct books *b, const struct need *want, unsigned k, str
     int found = -1;
 
     for (unsigned i = 0; i < b->t->nnodes; i++) {
-        if (holds(p, i) || !may_join(b, want, k, i))
+        if (p->in[i] || !may_join(b, want, k, i))
             continue;
-        s = (struct score){.dist = dist_to(b, p, i),
+        s = (struct score){.dist = p->near[i],
                            .load = load_of(b, i),
                            .lacking = UINT64_MAX - b->room[i],
                            .first = i};
@@ -201,8 +195,39 @@ static bool grow(const struct books *b, const struct need *want, unsigned k, str
         }
     }
     if (found >= 0)
-        p->node[p->n++] = (unsigned)found;
+        join(b, p, (unsigned)found);
     return found >= 0;
+}
+
+/* Orders numbers downwards. */
+static int downwards(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return (*x < *y) - (*x > *y);
+}
+
+/* False when even the k emptiest nodes and the k with most CPUs would not do: saves a search. */
+static bool could_do(const struct books *b, const struct need *want, unsigned k)
+{
+    uint64_t room[TOPO_MAX_NODES], cpus[TOPO_MAX_NODES], blocks = 0, count = 0;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < b->t->nnodes; i++) {
+        if (!may_join(b, want, k, i))
+            continue;
+        room[n] = b->room[i];
+        cpus[n++] = b->t->node[i].ncpus;
+    }
+    if (n < k)
+        return false;
+    qsort(room, n, sizeof(room[0]), downwards);
+    qsort(cpus, n, sizeof(cpus[0]), downwards);
+    for (unsigned i = 0; i < k; i++) {
+        blocks += room[i];
+        count += cpus[i];
+    }
+    return blocks >= want->blocks && count >= want->cpus;
 }
 
 /* Finds the best set of k nodes; false when none satisfies want. */
@@ -213,10 +238,13 @@ static bool best_of(const struct books *b, const struct need *want, unsigned k,
     bool found = false;
     struct pick p;
 
+    if (!could_do(b, want, k))
+        return false;
     for (unsigned seed = 0; seed < b->t->nnodes; seed++) {
         if (!may_join(b, want, k, seed))
             continue;
-        p = (struct pick){.n = 1, .node = {seed}};
+        memset(&p, 0, sizeof(p));
+        join(b, &p, seed);
         while (p.n < k && grow(b, want, k, &p))
             ;
         if (p.n < k || cpus_of(b, &p) < want->cpus || room_of(b, &p) < want->blocks)
@@ -276,11 +304,11 @@ static int take_named(const struct books *b, const struct place_want *w, struct 
                         "guest \"%s\": nodes: there is no node %d; %s has %u: %s", w->name,
                         w->nodes[k], b->t->name, b->t->nnodes,
                         node_list(b->t, there, sizeof(there)));
-        if (holds(out, (unsigned)i))
+        if (out->in[i])
             return fail(err, EXIT_CONFIG, EINVAL,
                         "guest \"%s\": nodes: node %d is named twice; name each node once",
                         w->name, w->nodes[k]);
-        out->node[out->n++] = (unsigned)i;
+        join(b, out, (unsigned)i);
     }
     if (!cpus_of(b, out))
         return fail(
@@ -295,6 +323,7 @@ static int no_room(const struct books *b, const struct place_want *w, const stru
                    struct err *err)
 {
     char ask[TOPO_SIZE_LEN], have[TOPO_SIZE_LEN], one[TOPO_SIZE_LEN], list[512] = "";
+    const char *pages = w->hugetlb ? " in 2 MiB hugetlb pages" : "";
     int used = 0;
 
     for (unsigned k = 0; k < p->n && used < (int)sizeof(list) - 64; k++)
@@ -302,15 +331,16 @@ static int no_room(const struct books *b, const struct place_want *w, const stru
             snprintf(list + used, sizeof(list) - (size_t)used, "%snode %d: %s", k ? ", " : "",
                      b->t->node[p->node[k]].os, topo_size(one, b->room[p->node[k]] * BLOCK));
     if (p->n == 1)
-        return fail(err, EXIT_MEMORY, ENOMEM,
-                    "guest \"%s\": memory: %s asked on node %d, where %s of %s are free for it",
-                    w->name, topo_size(ask, w->memory), b->t->node[p->node[0]].os,
-                    topo_size(have, b->room[p->node[0]] * BLOCK),
-                    topo_size(one, b->t->node[p->node[0]].mem_total));
+        return fail(
+            err, EXIT_MEMORY, ENOMEM,
+            "guest \"%s\": memory: %s asked on node %d, where %s of %s are free for it%s",
+            w->name, topo_size(ask, w->memory), b->t->node[p->node[0]].os,
+            topo_size(have, b->room[p->node[0]] * BLOCK),
+            topo_size(one, b->t->node[p->node[0]].mem_total), pages);
     return fail(err, EXIT_MEMORY, ENOMEM,
-                "guest \"%s\": memory: %s asked, %s are free for it on %s nodes (%s)", w->name,
-                topo_size(ask, w->memory), topo_size(have, room_of(b, p) * BLOCK),
-                w->nnodes ? "its" : "all", list);
+                "guest \"%s\": memory: %s asked, %s are free for it%s on %s nodes (%s)",
+                w->name, topo_size(ask, w->memory), topo_size(have, room_of(b, p) * BLOCK),
+                pages, w->nnodes ? "its" : "all", list);
 }
 
 /* Refuses wants no machine could satisfy. */
@@ -401,6 +431,7 @@ static int place_one(struct books *b, const struct place_want *w, struct place_g
 
     if (rc)
         return rc;
+    b->room = b->pool[w->hugetlb];
     if (w->nnodes) {
         rc = take_named(b, w, &p, err);
         if (rc)
@@ -408,8 +439,9 @@ static int place_one(struct books *b, const struct place_want *w, struct place_g
         if (room_of(b, &p) < w->memory / BLOCK)
             return no_room(b, w, &p, err);
     } else if (!choose(b, w, &p)) {
-        for (p.n = 0; p.n < b->t->nnodes; p.n++)
-            p.node[p.n] = p.n;
+        memset(&p, 0, sizeof(p));
+        for (unsigned i = 0; i < b->t->nnodes; i++)
+            join(b, &p, i);
         return no_room(b, w, &p, err);
     }
     settle(b, w, &p, g);
@@ -424,8 +456,10 @@ int place_guests(const struct topo *t, const struct place_want *want, unsigned n
 
     if (!t->ncpus)
         return fail(err, EXIT_CONFIG, EINVAL, "%s has no CPU a guest could run on", t->name);
-    for (unsigned i = 0; i < t->nnodes; i++)
-        b.room[i] = t->node[i].mem_free / BLOCK;
+    for (unsigned i = 0; i < t->nnodes; i++) {
+        b.pool[0][i] = t->node[i].mem_free / BLOCK;
+        b.pool[1][i] = t->node[i].huge_free / BLOCK;
+    }
     for (unsigned named = 2; named-- > 0;)
         for (unsigned i = 0; i < n && !rc; i++)
             if ((want[i].nnodes > 0) == (named > 0))

@@ -12,7 +12,8 @@
  * nodes are taken last, and hold memory only: no vCPU and no view.  Sets of several nodes are
  * grown from each node by its nearest neighbour, so they are near, not proven nearest.
  *
- * Invariants.  P1: no node is promised more memory than mem_free.  P2: node_bytes sum to the
+ * Invariants.  P1: no node is promised more memory than mem_free, or
+ * huge_free for guests on hugetlb pages.  P2: node_bytes sum to the
  * guest's memory, in multiples of 2 MiB.  P3: same input, same output.
  */
 #ifndef DISCO_NUMA_PLACE_H
@@ -30,6 +31,7 @@ struct place_want {
     uint64_t memory;           /* bytes, multiple of 2 MiB, not 0 */
     unsigned nnodes;           /* entries of nodes; 0: choose */
     int nodes[TOPO_MAX_NODES]; /* kernel node numbers asked for */
+    bool hugetlb;              /* memory comes from the nodes' pools of 2 MiB hugetlb pages */
     unsigned views;            /* 0: one per node with CPUs; else 1..TOPO_MAX_NODES */
 };
 

@@ -60,6 +60,20 @@ static bool read_free(const char *root, int os, uint64_t total, uint64_t *bytes)
     return found;
 }
 
+/* Bytes of free 2 MiB hugetlb pages of a node. */
+static uint64_t read_huge(const char *root, int os)
+{
+    FILE *f = open_node_file(root, os, "hugepages/hugepages-2048kB/free_hugepages");
+    unsigned long long n = 0;
+
+    if (!f)
+        return 0;
+    if (fscanf(f, "%llu", &n) != 1)
+        n = 0;
+    fclose(f);
+    return (uint64_t)n << 21;
+}
+
 /* Replaces set by the CPUs the kernel counts to the node; keeps it when sysfs does not say. */
 static void read_cpulist(const char *root, int os, hwloc_bitmap_t set)
 {
@@ -113,6 +127,7 @@ static void fill_node(struct topo *t, hwloc_topology_t h, hwloc_obj_t obj, const
     n->mem_free = n->mem_total;
     if (root) {
         read_free(root, n->os, n->mem_total, &n->mem_free);
+        n->huge_free = read_huge(root, n->os);
         read_cpulist(root, n->os, set);
     }
     hwloc_bitmap_and(set, set, hwloc_topology_get_topology_cpuset(h));
@@ -341,7 +356,7 @@ const char *topo_ranges(char *buf, unsigned len, const int *v, unsigned n)
             ;
         k = j - i == 1 ? snprintf(part, sizeof(part), "%s%d", i ? "," : "", v[i])
                        : snprintf(part, sizeof(part), "%s%d-%d", i ? "," : "", v[i], v[j - 1]);
-        if (used + (unsigned)k + (j < n ? 4 : 0) >= len) {
+        if (used + (unsigned)k + (j < n ? 3 : 0) >= len) {
             snprintf(buf + used, len - used, "...");
             break;
         }

@@ -21,6 +21,7 @@ struct topo_node {
     uint64_t mem_total; /* bytes */
     uint64_t mem_free;  /* bytes guests could have when the topology was read (free, and file
                          * cache that can go, less a reserve); = mem_total if synthetic */
+    uint64_t huge_free; /* bytes of free 2 MiB hugetlb pages, besides mem_free */
     unsigned ncpus;     /* entries of cpus; 0: memory only */
     int *cpus;          /* the kernel's CPU numbers, ascending; SMT siblings included */
     int package;        /* socket number, -1 unknown */
@@ -38,8 +39,8 @@ struct topo {
 
 /*
  * Reads this machine (synthetic == NULL) or a description: hwloc's synthetic syntax, or
- * "nodes=4,cpus=2,mem=1G[,free=512M][,dist=20]".  Distances default to 10/20.  cpus, mem and free
- * also take one value per node ("cpus=2/2/0": node 2 has memory only); dist also takes "ring",
+ * "nodes=4,cpus=2,mem=1G[,free=512M][,huge=0][,dist=20]".  Distances default to 10/20.  cpus, mem,
+ * free (bytes guests could have) and huge (bytes of free hugetlb pages, besides free) also take one value per node ("cpus=2/2/0": node 2 has memory only); dist also takes "ring",
  * "cube" (distance grows by 10 a hop) or the whole matrix ("dist=10 20/20 10").
  * CPUs and nodes that are offline or denied by the caller's cpuset are left out.  hwloc's
  * HWLOC_FSROOT (a recorded /sys and /proc) and HWLOC_XMLFILE replace this machine; t->synthetic

@@ -27,7 +27,9 @@ struct synth {
     uint64_t cpus[TOPO_MAX_NODES]; /* per node */
     uint64_t mem[TOPO_MAX_NODES];  /* bytes per node */
     uint64_t room[TOPO_MAX_NODES]; /* free bytes per node */
-    unsigned ncpus, nmem, nroom;   /* values given: 0, 1 (for all) or one per node */
+    uint64_t huge[TOPO_MAX_NODES]; /* bytes of hugetlb pages per node */
+    unsigned ncpus, nmem;          /* values given: 0, 1 (for all) or one per node */
+    unsigned nroom, nhuge;         /* as these */
     char *dist;                    /* text of the distances, NULL: default; owned */
 };
 
@@ -109,11 +111,15 @@ static int take(struct synth *s, const char *key, const char *val, struct err *e
         s->nroom = parse_list(val, true, NODE_MEM_MAX, s->room);
         if (!s->nroom)
             return bad(s, key, "free memory per node, \"512M\" or \"512M/1G\"", err);
+    } else if (!strcmp(key, "huge")) {
+        s->nhuge = parse_list(val, true, NODE_MEM_MAX, s->huge);
+        if (!s->nhuge)
+            return bad(s, key, "hugetlb pages per node, \"512M\" or \"0/1G\"", err);
     } else if (!strcmp(key, "dist")) {
         free(s->dist);
         s->dist = xstrdup(val);
     } else {
-        return bad(s, key, "unknown; known are nodes, cpus, mem, free, dist", err);
+        return bad(s, key, "unknown; known are nodes, cpus, mem, free, huge, dist", err);
     }
     return 0;
 }
@@ -171,12 +177,14 @@ static int complete(struct synth *s, struct err *err)
         rc = spread(s, "mem", s->mem, s->nmem, err);
     if (!rc && s->nroom)
         rc = spread(s, "free", s->room, s->nroom, err);
+    if (!rc && s->nhuge)
+        rc = spread(s, "huge", s->huge, s->nhuge, err);
     for (unsigned i = 0; i < s->nodes && !rc; i++) {
         cpus += s->cpus[i];
         if (!s->nroom)
-            s->room[i] = s->mem[i];
-        if (s->room[i] > s->mem[i])
-            rc = bad(s, "free", "more than the node's memory", err);
+            s->room[i] = s->mem[i] > s->huge[i] ? s->mem[i] - s->huge[i] : 0;
+        if (s->room[i] + s->huge[i] > s->mem[i])
+            rc = bad(s, "free", "with huge more than the node's memory", err);
     }
     if (!rc && (cpus < 1 || cpus > TOPO_MAX_CPUS))
         rc = bad(s, "cpus", "1 to 4096 CPUs in all", err);
@@ -195,6 +203,7 @@ static void make_nodes(struct topo *t, const struct synth *s)
         n->package = (int)i;
         n->mem_total = s->mem[i];
         n->mem_free = s->room[i];
+        n->huge_free = s->huge[i];
         n->ncpus = (unsigned)s->cpus[i];
         n->cpus = n->ncpus ? xcalloc(n->ncpus, sizeof(int)) : NULL;
         for (unsigned c = 0; c < n->ncpus; c++)

@@ -180,6 +180,7 @@ static json_t *node_json(const struct topo_node *d)
     json_object_set_new(j, "cpus", ints_json(d->cpus, d->ncpus));
     json_object_set_new(j, "memory", json_integer((json_int_t)d->mem_total));
     json_object_set_new(j, "free", json_integer((json_int_t)d->mem_free));
+    json_object_set_new(j, "hugetlb_free", json_integer((json_int_t)d->huge_free));
     return j;
 }
 

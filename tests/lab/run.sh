@@ -14,13 +14,16 @@ export LAB=${LAB:-$B/lab}
 jobs=${LAB_JOBS:-1}
 logs=$B/lab-test
 mkdir -p "$logs"
-trap 'trap - INT TERM; kill 0' INT TERM
+# ^C ends the tests that run: each is a group of its own, by timeout, and passes the signal on.
+trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
 
 # one TEST: runs a test and leaves "STATUS SECONDS" beside its log.
 one() {
 	local name=$1 log=$logs/$1.log began status word
 	began=$(date +%s)
-	timeout --kill-after=10 "${LAB_TEST_TIMEOUT:-900}" "tests/lab/$name.sh" >"$log" 2>&1 </dev/null
+	timeout --kill-after=10 "${LAB_TEST_TIMEOUT:-900}" "tests/lab/$name.sh" >"$log" 2>&1 </dev/null &
+	trap 'kill $! 2>/dev/null; wait; exit 130' TERM
+	wait $!
 	status=$?
 	case $status in
 	0) word=PASS ;;

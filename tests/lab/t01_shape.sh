@@ -8,6 +8,7 @@ cd "$(dirname "$0")/../.." || exit 1
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
+# shellcheck disable=SC2016 # for the shell in there
 # in_lab: runs in the lab; prints one line for each fact, compared below.
 in_lab='
 	for node in /sys/devices/system/node/node[0-9]*; do
@@ -17,7 +18,7 @@ in_lab='
 	echo "npt $(cat /sys/module/kvm_amd/parameters/npt)"
 	[ -c /dev/kvm ] && [ -w /dev/kvm ] && echo "kvm yes"
 	echo "balancing $(cat /proc/sys/kernel/numa_balancing) clock $(cat /sys/devices/system/clocksource/*0/current_clocksource)"
-	ls /lab/guest-vmlinuz /lab/guest-vmlinux /lab/guest-busybox.cpio.gz
+	ls -1 /lab/guest-vmlinuz /lab/guest-vmlinux /lab/guest-busybox.cpio.gz
 	touch /repo/written 2>/dev/null && echo "repo is writable"
 	touch /usr/bin/written 2>/dev/null && echo "usr is writable"
 	/usr/bin/env true && echo "programs run"

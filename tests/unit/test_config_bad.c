@@ -344,6 +344,7 @@ static const struct mistake structure[] = {
     {"\n@include \"none.cfg\n\"", 2, "@include: want a path in quotes"},
     {"\n\n@include \"t.cfg\"", 3, "includes itself"},
     {"\n@include \".\"", 2, "Is a directory"},
+    {"\n@include \"/dev/zero\"", 2, "/dev/zero: want a regular file"},
     {NULL, 0, NULL},
 };
 

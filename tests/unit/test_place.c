@@ -20,7 +20,7 @@
 #define MIB   (1ull << 20)
 #define BLOCK (2 * MIB)
 
-enum { MAX_GUESTS = 24, ROUNDS = 3000 };
+enum { MAX_GUESTS = 24, ROUNDS = 2000 };
 
 /* Reads a description that must be right. */
 static void machine(struct topo *t, const char *text)
@@ -236,6 +236,27 @@ static void test_no_memory(void **state)
     refused("nodes=2,cpus=1,mem=1G", w, 1, EXIT_MEMORY, "guest \"one\"", "node 1", "1 GiB");
 }
 
+/* Guests on hugetlb pages draw on the nodes' pools and leave ordinary memory alone. */
+static void test_hugetlb(void **state)
+{
+    struct place_want w[3] = {
+        {.name = "h", .vcpus = 1, .memory = 512 * MIB, .hugetlb = true},
+        {.name = "o", .vcpus = 1, .memory = 512 * MIB, .nnodes = 1, .nodes = {1}},
+        {.name = "p", .vcpus = 1, .memory = 4 * MIB, .hugetlb = true}};
+    struct place_got g[3];
+    struct topo t;
+
+    (void)state;
+    machine(&t, "nodes=2,cpus=2,mem=1G,huge=0/512M");
+    assert_int_equal(t.node[1].mem_free, 512 * MIB);
+    place_ok(&t, w, 2, g);
+    assert_int_equal(g[0].nodes[0], 1);
+    assert_int_equal(g[1].nodes[0], 1);
+    topo_free(&t);
+    refused("nodes=2,cpus=2,mem=1G,huge=0/512M", w, 3, EXIT_MEMORY, "guest \"p\"",
+            "4 MiB asked, 0 B are free", "hugetlb pages");
+}
+
 /* Wants that no machine could meet. */
 static void test_bad_config(void **state)
 {
@@ -415,15 +436,11 @@ static void test_no_false_refusal(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spread),
-        cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_memory_only),
-        cmocka_unit_test(test_views),
-        cmocka_unit_test(test_split),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_bad_config),
-        cmocka_unit_test(test_properties),
-        cmocka_unit_test(test_no_false_refusal),
+        cmocka_unit_test(test_spread),      cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_memory_only), cmocka_unit_test(test_views),
+        cmocka_unit_test(test_split),       cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_hugetlb),     cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_properties),  cmocka_unit_test(test_no_false_refusal),
     };
 
     return cmocka_run_group_tests_name("place", tests, NULL, NULL);

@@ -132,6 +132,8 @@ static void test_synth_errors(void **state)
         {"nodes=2,mem=257T", "mem: "},
         {"nodes=2,mem=1G/1G/1G", "3 values for 2 nodes"},
         {"nodes=2,mem=1G,free=2G", "more than the node's memory"},
+        {"nodes=2,huge=x", "huge: "},
+        {"nodes=2,huge=2G", "more than the node's memory"},
         {"nodes=2,dist=10", "dist: "},
         {"nodes=2,dist=256", "dist: "},
         {"nodes=2,dist=10 20", "dist: "},

@@ -223,16 +223,19 @@ static int read_whole(int fd, char **out)
     return 0;
 }
 
-/* Opens and reads a file; fills the frame's identity. */
+/* Opens and reads a file; fills the frame's identity.  The first file may be a pipe; included ones
+ * are regular (ESPIPE else), so that nothing waits. */
 static int slurp(const char *path, struct frame *f, char **text)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (f->up ? O_NONBLOCK : 0));
     struct stat st;
     int ret;
 
     if (fd < 0)
         return -errno;
     ret = fstat(fd, &st) < 0 ? -errno : 0;
+    if (!ret && f->up && !S_ISREG(st.st_mode))
+        ret = S_ISDIR(st.st_mode) ? -EISDIR : -ESPIPE;
     if (!ret) {
         f->dev = st.st_dev;
         f->ino = st.st_ino;
@@ -246,10 +249,14 @@ static int slurp(const char *path, struct frame *f, char **text)
 static int fail_read(const struct sink *k, const char *path, const struct frame *up, int error)
 {
     enum exit_status status = error == EACCES ? EXIT_PERMISSION : EXIT_CONFIG;
-    const char *why = error == EILSEQ  ? "want a text file, this one holds a zero byte"
-                      : error == EFBIG ? "want a configuration file, of at most 4M"
-                                       : strerror(error);
+    const char *why = strerror(error);
 
+    if (error == EILSEQ)
+        why = "want a text file, this one holds a zero byte";
+    else if (error == EFBIG)
+        why = "want a configuration file, of at most 4M";
+    else if (error == ESPIPE)
+        why = "want a regular file";
     if (up)
         return fail(k->err, status, error, "%s:%d: @include: %s: %s", k->s->files[up->file],
                     up->line, path, why);

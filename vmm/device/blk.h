@@ -43,8 +43,9 @@ struct blk_req {
     unsigned range;       /* next entry of ranges */
     unsigned nranges;     /* entries of ranges */
     bool sync_after;      /* the disk is to be synced when all ranges are done */
+    /* Data segments in guest memory (K1); ranges of the request, checked copies. */
     struct iovec iov[BLK_SEG_MAX];
-    struct virtio_blk_discard_write_zeroes ranges[BLK_RANGE_MAX]; /* checked copies */
+    struct virtio_blk_discard_write_zeroes ranges[BLK_RANGE_MAX];
 };
 
 /* What belongs to one queue. */

@@ -402,8 +402,3 @@ int blk_io_eventfd(const struct blk_io *io)
 {
     return io->eventfd;
 }
-
-bool blk_io_is_sync(const struct blk_io *io)
-{
-    return io->sync;
-}

@@ -16,7 +16,6 @@
 #include <sys/uio.h>
 
 struct blk_io;
-struct err;
 
 enum blk_op_kind {
     BLK_READ,    /* off, iov */
@@ -56,9 +55,6 @@ void blk_io_free(struct blk_io *io);
 
 /* Readable when blk_io_run() has something to do; blk_io_run() empties it. */
 int blk_io_eventfd(const struct blk_io *io);
-
-/* True when the engine runs without io_uring. */
-bool blk_io_is_sync(const struct blk_io *io);
 
 /* Takes an operation. At most depth may be under way. */
 void blk_io_queue(struct blk_io *io, struct blk_op *op);

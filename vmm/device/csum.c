@@ -1,21 +1,45 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The Internet checksum (RFC 1071): a one's complement sum of 16-bit words.  Pure functions.
+ * The Internet checksum (RFC 1071): a one's complement sum of 16-bit words.  It does not depend on
+ * the order of bytes in a word, so words are summed as they lie in memory, four bytes at a time.
+ * Pure functions.
  */
 #include "vmm/device/csum.h"
 
-void csum_finish(uint8_t *frame, size_t len, size_t start, size_t at)
-{
-    uint64_t sum = 0;
-    uint16_t folded;
+#include <string.h>
 
-    for (size_t i = start; i < len; i += 2)
-        sum += (uint64_t)frame[i] << 8 | (i + 1 < len ? frame[i + 1] : 0);
+uint64_t csum_add(uint64_t sum, const void *p, size_t len)
+{
+    const uint8_t *b = p;
+    uint8_t tail[4] = {0};
+    uint32_t word;
+
+    for (; len >= sizeof(word); len -= sizeof(word), b += sizeof(word)) {
+        memcpy(&word, b, sizeof(word));
+        sum += word;
+    }
+    memcpy(tail, b, len); /* zeros after the end don't count */
+    memcpy(&word, tail, sizeof(word));
+    return sum + word;
+}
+
+uint16_t csum_fold(uint64_t sum)
+{
     while (sum >> 16)
         sum = (sum & 0xffff) + (sum >> 16);
-    folded = (uint16_t)~sum;
-    if (!folded)
-        folded = 0xffff; /* 0 means "no checksum" to UDP, and equals 0xffff to TCP */
-    frame[at] = (uint8_t)(folded >> 8);
-    frame[at + 1] = (uint8_t)folded;
+    return (uint16_t)sum;
+}
+
+uint16_t csum_field(uint64_t sum)
+{
+    uint16_t c = (uint16_t)~csum_fold(sum);
+
+    return c ? c : 0xffff; /* the same number in one's complement */
+}
+
+void csum_finish(uint8_t *frame, size_t len, size_t start, size_t at)
+{
+    uint16_t c = csum_field(csum_add(0, frame + start, len - start));
+
+    memcpy(frame + at, &c, sizeof(c));
 }

@@ -54,7 +54,7 @@ struct balloon_stats {
 };
 void balloon_get(struct virtio_dev *d, struct balloon_stats *out);
 
-/* virtio console, one port. */
+/* virtio console, one port. Owns io whatever it returns. */
 int vconsole_new(struct virtio_dev **out, const struct dev_host *host, struct pci_bus *bus,
                  struct chario *io, struct err *err);
 

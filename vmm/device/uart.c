@@ -40,20 +40,20 @@ struct uart {
     void (*quit)(void *arg); /* the user asks the cell to end; NULL: nobody cares */
     void *quit_arg;          /* its argument */
 
-    pthread_mutex_t lock; /* guards all below */
-    uint8_t ier;          /* interrupts enabled, bits 3:0 */
-    uint8_t fcr;          /* FIFO control: enable and trigger bits */
-    uint8_t lcr;          /* line control */
-    uint8_t mcr;          /* modem control, bits 4:0 */
-    uint8_t line_err;     /* sticky error bits of LSR */
-    uint8_t msr_delta;    /* change bits of MSR */
-    uint8_t scr;          /* scratch */
-    uint8_t divisor[2];   /* baud rate divisor, low and high */
-    bool empty_due;       /* the transmitter-empty interrupt is due */
-    bool refused;         /* input was refused: chario_more() when there is room */
-    uint8_t seen;         /* causes the line was raised for */
-    uint8_t fifo[FIFO_SIZE];
-    unsigned head, count; /* oldest byte and bytes in fifo */
+    pthread_mutex_t lock;    /* guards all below */
+    uint8_t ier;             /* interrupts enabled, bits 3:0 */
+    uint8_t fcr;             /* FIFO control: enable and trigger bits */
+    uint8_t lcr;             /* line control */
+    uint8_t mcr;             /* modem control, bits 4:0 */
+    uint8_t line_err;        /* sticky error bits of LSR */
+    uint8_t msr_delta;       /* change bits of MSR */
+    uint8_t scr;             /* scratch */
+    uint8_t divisor[2];      /* baud rate divisor, low and high */
+    bool empty_due;          /* the transmitter-empty interrupt is due */
+    bool refused;            /* input was refused: chario_more() when there is room */
+    uint8_t seen;            /* causes the line was raised for */
+    uint8_t fifo[FIFO_SIZE]; /* received, not yet read: a ring */
+    unsigned head, count;    /* oldest byte and bytes in fifo */
 };
 
 /* ---- interrupts; lock held ---- */

@@ -86,7 +86,7 @@ static void queue_reset(struct virtq *q)
     q->enabled = false;
     q->desc = q->avail = q->used = 0;
     q->next_avail = q->next_used = q->signalled = 0;
-    q->signalled_valid = false;
+    q->signalled_valid = true; /* nothing pushed, nothing to tell */
     q->vector = VIRTIO_NO_VECTOR;
 }
 

@@ -86,7 +86,7 @@ struct virtq {
     uint16_t next_avail;        /* next entry of the available ring to look at */
     uint16_t next_used;         /* next entry of the used ring to write */
     uint16_t signalled;         /* used index at the last interrupt */
-    bool signalled_valid;       /* signalled means something */
+    bool signalled_valid;       /* false: 2^16 entries went by, interrupt */
     uint16_t vector;            /* MSI-X vector, 0xffff: none */
     int kickfd;                 /* eventfd of the guest's kicks */
     struct evsrc kick_src;      /* its source on io0 */

@@ -15,6 +15,7 @@
 #include "numa/topo_draw.h"
 #include "vmm/config/config.h"
 #include "vmm/monitor/commands.h"
+#include "vmm/monitor/plan.h"
 
 /* What the command line asked for; strings belong to it. */
 struct ask {
@@ -26,41 +27,33 @@ struct ask {
 
 /* The guests of a site and their places. */
 struct plan {
-    unsigned n;               /* entries of all three */
-    struct place_want *want;  /* what they ask */
+    unsigned n;               /* entries of both */
     struct place_got *got;    /* what they get */
     struct topo_guest *guest; /* for the drawing */
 };
 
-/* Copies what the placer needs of each guest. */
-static void plan_init(struct plan *p, const struct site_cfg *site)
+/* Places the guests of a site. */
+static int plan_init(struct plan *p, const struct site_cfg *site, const struct topo *t,
+                     struct err *err)
 {
-    const struct guest_cfg *g;
+    int rc = site_plan(site, t, &p->got, err);
 
+    if (rc)
+        return rc;
     p->n = site->nguests;
-    p->want = xcalloc(p->n, sizeof(*p->want));
-    p->got = xcalloc(p->n, sizeof(*p->got));
     p->guest = xcalloc(p->n, sizeof(*p->guest));
-    for (unsigned i = 0; i < p->n; i++) {
-        g = &site->guests[i];
-        p->want[i] = (struct place_want){.name = g->name,
-                                         .vcpus = g->vcpus,
-                                         .memory = g->memory,
-                                         .nnodes = g->nnodes,
-                                         .views = g->views};
-        memcpy(p->want[i].nodes, g->nodes, sizeof(p->want[i].nodes));
-        p->guest[i] = (struct topo_guest){.name = g->name,
-                                          .vcpus = g->vcpus,
-                                          .memory = g->memory,
+    for (unsigned i = 0; i < p->n; i++)
+        p->guest[i] = (struct topo_guest){.name = site->guests[i].name,
+                                          .vcpus = site->guests[i].vcpus,
+                                          .memory = site->guests[i].memory,
                                           .place = &p->got[i],
                                           .state = "planned"};
-    }
+    return 0;
 }
 
 /* Frees a plan. */
 static void plan_exit(struct plan *p)
 {
-    free(p->want);
     free(p->got);
     free(p->guest);
 }
@@ -119,10 +112,8 @@ static int run(const struct ask *ask, struct err *err)
         return rc;
     if (ask->site) {
         rc = config_load(&site, ask->site, err);
-        if (!rc) {
-            plan_init(&plan, &site);
-            rc = place_guests(&t, plan.want, plan.n, plan.got, err);
-        }
+        if (!rc)
+            rc = plan_init(&plan, &site, &t, err);
     }
     if (!rc)
         rc = show(ask, &t, &plan, err);

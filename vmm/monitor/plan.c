@@ -18,6 +18,7 @@ static struct place_want want_of(const struct guest_cfg *g)
                            .vcpus = g->vcpus,
                            .memory = g->memory,
                            .nnodes = g->nnodes,
+                           .hugetlb = g->hugetlb,
                            .views = g->views};
 
     INVARIANT(g->nnodes <= TOPO_MAX_NODES, "the configuration bounds the number of nodes");

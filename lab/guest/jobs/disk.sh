@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# shellcheck shell=dash disable=SC2010,SC2012,SC2154,SC2046
 # disk: overwrites disk=DEV (default /dev/vda) with mb=N MiB (default 16) of known bytes, flushes, drops the cache
 # and reads them back. Prints "DISK dev size_mb checksum ok|BAD".
 disk=${disk:-/dev/vda}

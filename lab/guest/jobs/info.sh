@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# shellcheck shell=dash disable=SC2010,SC2012,SC2154,SC2046
 # info: what the guest sees: CPUs, memory, clock, nodes, devices, each line "INFO name value".
 echo "INFO kernel $(uname -r)"
 echo "INFO cpus $(nproc)"

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `disco stat`: all figures of one guest, as tables or JSON.  Shows what is there and skips what
+ * is not, so that cells of another version can be looked at.  Threads: one; no state.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "vmm/monitor/client.h"
+#include "vmm/monitor/commands.h"
+#include "vmm/monitor/table.h"
+
+/* One kind of exit. */
+struct kind {
+    const char *name; /* as the cell calls it */
+    json_int_t n;     /* how often */
+};
+
+/* Most frequent first. */
+static int by_count(const void *a, const void *b)
+{
+    const struct kind *x = a, *y = b;
+
+    return x->n < y->n ? 1 : x->n > y->n ? -1 : strcmp(x->name, y->name);
+}
+
+/* A member's number; 0 if it has none. */
+static json_int_t num(json_t *o, const char *key)
+{
+    return (json_int_t)json_number_value(json_object_get(o, key));
+}
+
+/* A member's text. */
+static const char *text(json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+
+    return s ? s : "-";
+}
+
+/* Adds a size, or "-" where there is none. */
+static void size_cell(struct table *t, json_t *o, const char *key)
+{
+    char buf[16];
+
+    if (json_is_number(json_object_get(o, key)))
+        table_cell(t, "%s", human_size(buf, (uint64_t)num(o, key)));
+    else
+        table_cell(t, "-");
+}
+
+/* State, placement and times. */
+static void print_guest(json_t *g, json_t *st)
+{
+    json_t *ready = json_object_get(g, "ready_ms");
+    char size[16], t[24];
+
+    printf("guest %s: %s", text(g, "name"), text(g, "state"));
+    if (json_object_get(g, "result"))
+        printf(" (%s)", text(g, "result"));
+    printf(", %lld vCPUs, %s memory, %lld views, up %s", (long long)num(g, "vcpus"),
+           human_size(size, (uint64_t)num(g, "memory")), (long long)num(g, "views"),
+           human_time(t, (uint64_t)num(g, "uptime_ms")));
+    if (json_is_number(ready))
+        printf(", ready after %.0f ms", json_number_value(ready));
+    if (json_is_number(json_object_get(st, "first_run_ms")))
+        printf(", first run after %.1f ms",
+               json_number_value(json_object_get(st, "first_run_ms")));
+    putchar('\n');
+}
+
+/* Exits by kind. */
+static void print_exits(json_t *exits)
+{
+    static const char *const heads[] = {"exit", ">count", ">share"};
+    size_t n = json_object_size(exits), i = 0;
+    struct kind *k = xcalloc(n, sizeof(*k));
+    json_int_t total = num(exits, "total");
+    struct table t;
+    const char *name;
+    json_t *v;
+
+    json_object_foreach(exits, name, v) k[i++] = (struct kind){name, json_integer_value(v)};
+    qsort(k, n, sizeof(*k), by_count);
+    table_init(&t, heads, 3);
+    for (i = 0; i < n; i++) {
+        table_cell(&t, "%s", k[i].name);
+        table_cell(&t, "%lld", (long long)k[i].n);
+        table_cell(&t, "%.1f%%", total ? 100.0 * (double)k[i].n / (double)total : 0.0);
+    }
+    putchar('\n');
+    table_print(&t, stdout);
+    free(k);
+}
+
+/* One line a vCPU. */
+static void print_vcpus(json_t *vcpus)
+{
+    static const char *const heads[] = {">vcpu",  ">tid",   ">view",       ">node",
+                                        "state",  ">exits", ">interrupts", ">ipis",
+                                        ">cross", ">moves", ">idle"};
+    struct table t;
+    json_t *v;
+    size_t i;
+    char buf[24];
+
+    table_init(&t, heads, 11);
+    json_array_foreach(vcpus, i, v)
+    {
+        table_cell(&t, "%lld", (long long)num(v, "id"));
+        table_cell(&t, "%lld", (long long)num(v, "tid"));
+        table_cell(&t, "%lld", (long long)num(v, "view"));
+        table_cell(&t, "%lld", (long long)num(v, "node"));
+        table_cell(&t, "%s", text(v, "state"));
+        table_cell(&t, "%lld", (long long)num(json_object_get(v, "exits"), "total"));
+        table_cell(&t, "%lld", (long long)num(v, "interrupts"));
+        table_cell(&t, "%lld", (long long)num(v, "ipis_in"));
+        table_cell(&t, "%lld", (long long)num(v, "ipis_cross_view"));
+        table_cell(&t, "%lld", (long long)num(v, "moves"));
+        table_cell(&t, "%s", human_time(buf, (uint64_t)num(v, "idle_ms")));
+    }
+    putchar('\n');
+    table_print(&t, stdout);
+}
+
+/* Memory on each node, and the balloon. */
+static void print_memory(json_t *mem, json_t *balloon)
+{
+    static const char *const heads[] = {">node", ">assigned"};
+    char a[16], b[16];
+    struct table t;
+    json_t *n;
+    size_t i;
+
+    printf("\nmemory: %s, of which %s is in use", human_size(a, (uint64_t)num(mem, "size")),
+           human_size(b, (uint64_t)num(mem, "used")));
+    if (json_is_object(balloon))
+        printf("; balloon: %s of %s asked for", human_size(a, (uint64_t)num(balloon, "actual")),
+               human_size(b, (uint64_t)num(balloon, "target")));
+    putchar('\n');
+    table_init(&t, heads, 2);
+    json_array_foreach(json_object_get(mem, "nodes"), i, n)
+    {
+        table_cell(&t, "%lld", (long long)num(n, "node"));
+        size_cell(&t, n, "assigned");
+    }
+    table_print(&t, stdout);
+}
+
+/* One line a device. */
+static void print_devices(json_t *devices)
+{
+    static const char *const heads[] = {"device", ">requests", ">to guest", ">from guest",
+                                        ">errors"};
+    struct table t;
+    json_t *d;
+    size_t i;
+
+    if (!json_array_size(devices))
+        return;
+    table_init(&t, heads, 5);
+    json_array_foreach(devices, i, d)
+    {
+        table_cell(&t, "%s", text(d, "name"));
+        table_cell(&t, "%lld", (long long)num(d, "requests"));
+        size_cell(&t, d, "bytes_in");
+        size_cell(&t, d, "bytes_out");
+        table_cell(&t, "%lld", (long long)num(d, "errors"));
+    }
+    putchar('\n');
+    table_print(&t, stdout);
+}
+
+/* Everything, for people. */
+static void print_all(json_t *g, json_t *st)
+{
+    print_guest(g, st);
+    if (!json_is_object(st)) {
+        printf("its cell left no figures\n");
+        return;
+    }
+    print_exits(json_object_get(st, "exits"));
+    print_vcpus(json_object_get(st, "vcpus"));
+    print_memory(json_object_get(st, "memory"), json_object_get(st, "balloon"));
+    print_devices(json_object_get(st, "devices"));
+}
+
+int cmd_stat(int argc, char **argv)
+{
+    static const int one[2] = {1, 1};
+    struct client_line l;
+    struct err err = {0};
+    json_t *rep, *g, *st;
+    int r = client_parse(&l, argc, argv, CLIENT_JSON, one);
+
+    if (r)
+        return r;
+    rep = client_call(&l, json_pack("{s:s, s:s}", "cmd", "stat", "guest", l.args[0]), &err);
+    if (!rep)
+        return cmd_fail(&err);
+    g = json_array_get(json_object_get(rep, "guests"), 0);
+    st = json_object_get(rep, "stat");
+    if (l.given & CLIENT_JSON) {
+        st = json_is_object(st) ? json_incref(st) : json_object();
+        json_object_set(st, "monitor", g);
+        json_dumpf(st, stdout, JSON_INDENT(1));
+        putchar('\n');
+        json_decref(st);
+    } else {
+        print_all(g, st);
+    }
+    json_decref(rep);
+    return EXIT_OK;
+}
