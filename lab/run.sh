@@ -122,6 +122,16 @@ cleanup() {
 	exit "$status"
 }
 
+# Removes what a run left that was killed with -9: its process is gone, its directory says where the rest is.
+sweep() {
+	local old
+	for old in "${TMPDIR:-/tmp}"/disco-lab.*/pid; do
+		[ -r "$old" ] && ! kill -0 "$(cat "$old")" 2>/dev/null || continue
+		[ ! -L "${old%/pid}/shm" ] || rm -rf "$(readlink "${old%/pid}/shm")"
+		rm -rf --one-file-system "${old%/pid}"
+	done
+}
+
 # share TAG DIR MOUNTPOINT ro|rw: hands a directory to the emulated machine.
 share() {
 	local dir readonly=on
@@ -210,6 +220,7 @@ prepare_machine() {
 		-smp "$((nodes * cpus)),sockets=$nodes,cores=$cpus,threads=1")
 	if [ -n "$plugin" ]; then
 		shm=$(mktemp -d /dev/shm/disco-lab.XXXXXX)
+		ln -s "$shm" "$run/shm"
 		machine+=(-plugin "${plugin//%R/$shm}")
 	fi
 	for ((i = 0; i < nodes; i++)); do
@@ -272,7 +283,9 @@ report() {
 main() {
 	parse "$@"
 	check
+	sweep
 	run=$(mktemp -d "${TMPDIR:-/tmp}/disco-lab.XXXXXX")
+	echo $$ >"$run/pid"
 	trap cleanup EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP

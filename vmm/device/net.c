@@ -43,6 +43,7 @@ enum {
     BATCH = 256,            /* frames in one go, so that other devices get their turn */
     BATCH_BYTES = 2 << 20,  /* likewise: about a millisecond of copying */
     MIN_FRAME = 14,
+    USUAL_FRAME = 1522, /* Ethernet's largest, with a VLAN tag */
 };
 
 /* Features a driver may use when the backend carries unfinished frames. */
@@ -217,8 +218,11 @@ static int pop_armed(struct virtq *q, struct vq_chain *c)
 
     /* Armed with all buffers popped, so that even a driver whose buffers are too few is heard
      * when it adds one. */
-    if (!r && vq_arm(q))
+    if (!r && vq_arm(q)) {
         r = vq_pop(q, c);
+        if (r == 1)
+            vq_disarm(q);
+    }
     return r;
 }
 
@@ -233,6 +237,15 @@ static void publish(struct net *n, unsigned bufs)
     n->stats.requests++;
     n->stats.bytes_in += n->held - HDR;
     n->held = 0;
+}
+
+/* True when the held frame is so large that a driver need not have buffers for it.  Such a frame
+ * does not wait: a neighbour could stop the card with it. */
+static bool unasked(const struct net *n)
+{
+    const struct virtio_net_hdr_v1 *h = (const struct virtio_net_hdr_v1 *)n->at;
+
+    return n->held > HDR + USUAL_FRAME && h->gso_type == VIRTIO_NET_HDR_GSO_NONE;
 }
 
 /* Puts the held frame into the guest's buffers: one, or several when the driver merges them.
@@ -254,10 +267,14 @@ static int deliver(struct net *n)
             return 1;
         }
         r = pop_armed(q, c);
-        if (r <= 0) {
-            if (!r)
-                give_back(q, bufs);
+        if (r < 0)
             return r;
+        if (!r) {
+            give_back(q, bufs);
+            if (!bufs || !unasked(n))
+                return 0;
+            drop(n, "more than the buffers the driver keeps");
+            return 1;
         }
         if (c->in_len < (bufs ? 1 : HDR)) {
             virtio_break(&n->v, "receive buffer of %zu bytes", c->in_len);

@@ -6,22 +6,29 @@
 #ifndef DISCO_VMM_DEVICE_NET_FD_H
 #define DISCO_VMM_DEVICE_NET_FD_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
+
 #include "base/evloop.h"
 #include "vmm/device/net.h"
 
-/* Guarded by the card's lock after start. */
+/* Guarded by the card's lock after start, unless said. */
 struct net_fd {
     struct net_backend be;    /* first */
     int fd;                   /* non-blocking, owned */
+    bool sock;                /* a SOCK_SEQPACKET socket, else a tap device; constant */
     struct evloop *io;        /* loop it is in, NULL before start */
     struct evsrc src;         /* its source */
-    void (*ready)(void *arg); /* the card */
+    void (*ready)(void *arg); /* the card; constant after start */
     void *arg;                /* of ready */
-    bool gone;                /* the other side hung up */
+    atomic_bool gone;         /* the other side hung up, src is out of the loop; set on io0 */
 };
 
-/* Initialises the common part. */
-void net_fd_init(struct net_fd *n, const struct net_backend_ops *ops, int fd);
+/* Initialises the common part; fd -1: not yet. */
+void net_fd_init(struct net_fd *n, const struct net_backend_ops *ops, int fd, bool sock);
+
+/* Room in a socket for frames the other side is slow to take: as much as the host allows. */
+void net_fd_room(int sock);
 
 /* Ops for const tables. */
 int net_fd_send(struct net_backend *be, const struct iovec *iov, unsigned n);

@@ -100,6 +100,6 @@ struct net_backend *net_tap_new(int fd)
 {
     struct net_fd *n = xcalloc(1, sizeof(*n));
 
-    net_fd_init(n, &tap_ops, fd);
+    net_fd_init(n, &tap_ops, fd, false);
     return &n->be;
 }

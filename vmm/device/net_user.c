@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <slirp/libslirp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,9 +27,9 @@
 #include "vmm/device/net_fd.h"
 
 enum {
-    MAX_POLL = 1024,  /* sockets of the guest watched at once */
-    MAX_TIMERS = 8,   /* slirp makes one or two */
-    FRAME_MAX = 2048, /* no offload: Ethernet frames */
+    MAX_POLL = 1024,   /* sockets of the guest watched at once */
+    MAX_TIMERS = 8,    /* slirp makes one or two */
+    FRAME_MAX = 16384, /* no offload: Ethernet frames, if need be jumbo ones */
     BATCH = 64,
 };
 
@@ -198,13 +199,14 @@ static bool from_guest(struct user *u)
     uint8_t frame[FRAME_MAX];
 
     for (unsigned i = 0; i < BATCH; i++) {
-        ssize_t n = recv(u->fd, frame, sizeof(frame), MSG_DONTWAIT);
+        ssize_t n = recv(u->fd, frame, sizeof(frame), MSG_DONTWAIT | MSG_TRUNC);
 
         if (n == 0)
             return false;
         if (n < 0)
-            return errno == EAGAIN || errno == EINTR;
-        u->api.input(u->slirp, frame, (int)n);
+            return errno == EAGAIN;
+        if ((size_t)n <= sizeof(frame)) /* larger than any we told the guest of: dropped */
+            u->api.input(u->slirp, frame, (int)n);
     }
     return true;
 }
@@ -257,26 +259,47 @@ static int load_library(struct slirp_api *api, struct err *err)
     return 0;
 }
 
-/* One forward: "tcp:127.0.0.1:2222-:22". The configuration's checker saw its syntax already. */
-static int add_forward(struct user *u, const char *text, struct err *err)
+/* An address of a forward; an empty one leaves *addr. */
+static bool forward_addr(const char *text, struct in_addr *addr)
 {
-    char proto[4] = "", host[16] = "", guest[16] = "";
-    struct in_addr haddr = {.s_addr = htonl(INADDR_ANY)}, gaddr = {.s_addr = 0};
-    int hport = 0, gport = 0;
+    return text && (!*text || inet_pton(AF_INET, text, addr) == 1);
+}
 
-    if (sscanf(text, "%3[a-z]:%15[0-9.]:%d-%15[0-9.]:%d", proto, host, &hport, guest, &gport) !=
-            5 &&
-        sscanf(text, "%3[a-z]:%15[0-9.]:%d-:%d", proto, host, &hport, &gport) != 4 &&
-        sscanf(text, "%3[a-z]::%d-:%d", proto, &hport, &gport) != 3)
-        return fail(err, EXIT_CONFIG, EINVAL,
-                    "hostfwd \"%s\": want proto:[host address]:port-[guest address]:port",
-                    text);
-    if ((host[0] && !inet_aton(host, &haddr)) || (guest[0] && !inet_aton(guest, &gaddr)))
-        return fail(err, EXIT_CONFIG, EINVAL, "hostfwd \"%s\": not an IPv4 address", text);
-    if (u->api.hostfwd(u->slirp, !strcmp(proto, "udp"), haddr, hport, gaddr, gport))
-        return fail(err, EXIT_RESOURCE, EADDRINUSE,
-                    "hostfwd \"%s\": the host's port cannot be taken (in use?)", text);
-    return 0;
+/* A port of a forward; 0: not one. */
+static int forward_port(const char *text)
+{
+    char *end = NULL;
+    unsigned long port = text ? strtoul(text, &end, 10) : 0;
+
+    return text && end != text && !*end && port <= UINT16_MAX ? (int)port : 0;
+}
+
+/* One forward: "tcp:127.0.0.1:2222-:22". The configuration's checker saw its syntax already.
+ * Its text is cut into pieces. */
+static int add_forward(struct user *u, char *text, struct err *err)
+{
+    struct in_addr haddr = {.s_addr = htonl(INADDR_ANY)}, gaddr = {.s_addr = 0};
+    char *whole = xstrdup(text), *proto, *host, *guest;
+    bool udp, fits;
+    int hport, gport, r = 0;
+
+    proto = strsep(&text, ":");
+    host = strsep(&text, ":");
+    hport = forward_port(strsep(&text, "-"));
+    guest = strsep(&text, ":");
+    gport = forward_port(text);
+    udp = !strcmp(proto, "udp");
+    fits = (udp || !strcmp(proto, "tcp")) && hport && gport && forward_addr(host, &haddr) &&
+           forward_addr(guest, &gaddr);
+    if (!fits)
+        r = fail(err, EXIT_CONFIG, EINVAL,
+                 "hostfwd \"%s\": want tcp: or udp:, [host address]:port-[guest address]:port",
+                 whole);
+    else if (u->api.hostfwd(u->slirp, udp, haddr, hport, gaddr, gport))
+        r = fail_errno(err, EXIT_RESOURCE, errno ? errno : EADDRINUSE,
+                       "hostfwd \"%s\": the host's port cannot be taken", whole);
+    free(whole);
+    return r;
 }
 
 /* All forwards, separated by commas. */
@@ -317,6 +340,20 @@ static const struct net_backend_ops user_ops = {
     .free = user_free,
 };
 
+/* Starts the thread with all signals blocked: they are for others. */
+static int start_thread(struct user *u)
+{
+    sigset_t all, old;
+    int r;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    r = pthread_create(&u->thread, NULL, slirp_thread, u);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    u->runs = !r;
+    return r;
+}
+
 /* The stack with the addresses everyone knows from user-mode networks. */
 static int start_stack(struct user *u, const char *hostfwd, struct err *err)
 {
@@ -338,10 +375,9 @@ static int start_stack(struct user *u, const char *hostfwd, struct err *err)
     r = add_forwards(u, hostfwd, err);
     if (r)
         return r;
-    r = pthread_create(&u->thread, NULL, slirp_thread, u);
+    r = start_thread(u);
     if (r)
         return fail_errno(err, EXIT_INTERNAL, r, "pthread_create for slirp");
-    u->runs = true;
     return 0;
 }
 
@@ -351,7 +387,7 @@ struct net_backend *net_user_new(const char *hostfwd, struct err *err)
     int pair[2];
 
     u->fd = -1;
-    net_fd_init(&u->card, &user_ops, -1);
+    net_fd_init(&u->card, &user_ops, -1, true);
     if (load_library(&u->api, err))
         goto undo;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)) {
@@ -359,7 +395,9 @@ struct net_backend *net_user_new(const char *hostfwd, struct err *err)
         goto undo;
     }
     u->fd = pair[1];
-    net_fd_init(&u->card, &user_ops, pair[0]);
+    net_fd_init(&u->card, &user_ops, pair[0], true);
+    net_fd_room(pair[0]);
+    net_fd_room(pair[1]);
     if (!start_stack(u, hostfwd, err))
         return &u->card.be;
 undo:

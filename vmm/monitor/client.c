@@ -16,51 +16,29 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/units.h"
 #include "vmm/config/config.h"
 #include "vmm/monitor/commands.h"
 
-enum { ANSWER_MAX = 64 << 20 }; /* bytes of an answer, at most */
-
-/* Reads a decimal number and the unit after it, one of units (a list ending in NULL) by index. */
-static bool number(const char *text, uint64_t max, const char *const *units, uint64_t *n,
-                   unsigned *unit)
-{
-    char *end;
-
-    if (text[0] < '0' || text[0] > '9')
-        return false;
-    errno = 0;
-    *n = strtoull(text, &end, 10);
-    if (errno || *n > max)
-        return false;
-    for (*unit = 0; units[*unit]; (*unit)++)
-        if (!strcmp(end, units[*unit]))
-            return true;
-    return false;
-}
+enum {
+    ANSWER_MAX = 64 << 20, /* bytes of an answer, at most */
+    DAY_MS = 86400000,
+};
 
 bool client_time(const char *text, uint64_t *ms)
 {
-    static const char *const units[] = {"", "s", "ms", "m", "h", NULL};
-    static const uint64_t factor[] = {1000, 1000, 1, 60000, 3600000};
-    unsigned u;
+    uint64_t ns;
 
-    if (!number(text, 86400000, units, ms, &u))
+    if (!units_parse_count(text, ms)) {
+        if (*ms > DAY_MS / 1000)
+            return false;
+        *ms *= 1000;
+        return true;
+    }
+    if (units_parse_duration(text, &ns))
         return false;
-    *ms *= factor[u];
-    return *ms <= 86400000;
-}
-
-bool client_size(const char *text, uint64_t *bytes)
-{
-    static const char *const units[] = {"", "K", "M", "G", "T", "B", NULL};
-    static const unsigned shift[] = {0, 10, 20, 30, 40, 0};
-    unsigned u;
-
-    if (!number(text, INT64_MAX, units, bytes, &u) || *bytes > (uint64_t)INT64_MAX >> shift[u])
-        return false;
-    *bytes <<= shift[u];
-    return true;
+    *ms = (ns + 999999) / 1000000;
+    return *ms <= DAY_MS;
 }
 
 /* The option of getopt's letter, or 0. */
@@ -104,7 +82,7 @@ int client_parse(struct client_line *l, int argc, char **argv, unsigned takes,
             return cmd_usage(argv[0], o == '?' ? NULL : "an option is not for this command");
         if (o == 't' && !client_time(optarg, &l->timeout_ms))
             return cmd_usage(
-                argv[0], "'%s' is no time: want 30, 30s, 500ms, 5m or 1h, up to 24h", optarg);
+                argv[0], "'%s' is no time: want 30, 30s, 500ms, 5min or 1h, up to 24h", optarg);
         l->given |= opt_of(o);
     }
     l->args = argv + optind;

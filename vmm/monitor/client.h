@@ -49,11 +49,8 @@ struct json_t *client_ask(int fd, struct json_t *req, struct err *err);
 /* Connects, asks, closes. */
 struct json_t *client_call(const struct client_line *l, struct json_t *req, struct err *err);
 
-/* Reads "30", "30s", "500ms", "5m" or "1h" as milliseconds, plain numbers being seconds; false
+/* Reads "30", "30s", "500ms", "5min" or "1h" as milliseconds, plain numbers being seconds; false
  * when it is none of these or longer than a day. */
 bool client_time(const char *text, uint64_t *ms);
-
-/* Reads "1048576", "512K", "512M", "2G" or "1T" as bytes. */
-bool client_size(const char *text, uint64_t *bytes);
 
 #endif

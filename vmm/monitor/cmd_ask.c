@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/units.h"
 #include "vmm/monitor/client.h"
 #include "vmm/monitor/commands.h"
 
@@ -116,7 +117,7 @@ int cmd_balloon(int argc, char **argv)
 
     if (r)
         return r;
-    if (!client_size(l.args[1], &bytes))
+    if (units_parse_size(l.args[1], &bytes) || bytes > INT64_MAX)
         return cmd_usage("balloon", "'%s' is no size: want 512M, 2G, or 0", l.args[1]);
     return ask(&l,
                json_pack("{s:s, s:s, s:I}", "cmd", "balloon", "guest", l.args[0], "bytes",

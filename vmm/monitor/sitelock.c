@@ -110,14 +110,13 @@ static int take_lock(struct site_place *p, struct err *err)
     return 0;
 }
 
-/* The directory beside the default socket: /run/disco/NAME for /run/disco/NAME.sock. */
-static char *default_rundir(const char *name)
+/* The directory of a site that names none: its name, next to the control socket. */
+static char *default_rundir(const char *sock, const char *name)
 {
-    char *dir = config_default_socket(name), *dot = strrchr(dir, '.');
+    const char *slash = strrchr(sock, '/');
+    int n = slash ? (int)(slash - sock) : 1;
 
-    if (dot && !strchr(dot, '/'))
-        *dot = 0;
-    return dir;
+    return xasprintf("%.*s/%s", n, slash ? sock : ".", name);
 }
 
 int site_claim(struct site_place *p, const struct site_cfg *site, struct err *err)
@@ -126,7 +125,7 @@ int site_claim(struct site_place *p, const struct site_cfg *site, struct err *er
 
     *p = (struct site_place){.lockfd = -1};
     p->socket = site->socket ? xstrdup(site->socket) : config_default_socket(site->name);
-    p->rundir = site->rundir ? xstrdup(site->rundir) : default_rundir(site->name);
+    p->rundir = site->rundir ? xstrdup(site->rundir) : default_rundir(p->socket, site->name);
     p->lock = xasprintf("%s.lock", p->socket);
     r = make_parent(p->socket, err);
     if (!r)

@@ -3,23 +3,26 @@
  * The virtual subnet's switch.  Learns source addresses, forwards to one port or floods.
  *
  * Locks: `lock` guards the port table and address table; held by the switch thread while it
- * serves one port's batch, and by vswitch_port/get.  Nothing is taken under it and no system call
+ * serves one port's turn, and by vswitch_port/own/get.  Nothing is taken under it and no system call
  * under it can block (all sockets are non-blocking).
  */
 #include "vmm/monitor/switch.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/evloop.h"
-#include "base/log.h"
+#include "vmm/device/net_fd.h"
 
 enum {
     MAX_PORTS = 4096,
@@ -29,8 +32,8 @@ enum {
     VNET_HDR = 12,
     ETH_HDR = 14,
     FRAME_MAX = VNET_HDR + 65536 + 64,
-    BATCH = 64,         /* frames of one port in one go */
-    SOCK_BUF = 4 << 20, /* bytes a port holds for a guest that is slow */
+    TURN = 4 << 20,   /* cost of the frames of one port in one go: bytes copied and ... */
+    CALL_COST = 4096, /* ... what a system call costs, in bytes */
 };
 
 /* One guest's card. */
@@ -46,6 +49,7 @@ struct port {
 /* One learnt address. */
 struct mac_entry {
     uint8_t mac[6]; /* address */
+    bool owned;     /* by vswitch_own(): not learnt */
     int port;       /* where it is, -1: free */
 };
 
@@ -54,48 +58,78 @@ struct vswitch {
     pthread_t thread;                /* "switch" */
     pthread_mutex_t lock;            /* guards the rest */
     struct port *ports[MAX_PORTS];   /* NULL: free */
+    uint32_t seed;                   /* of the hash: guests must not find collisions */
     int nports;                      /* one past the highest port in use */
     struct mac_entry macs[MAX_MACS]; /* open addressing, PROBE entries per address */
     uint8_t frame[FRAME_MAX];        /* the frame being forwarded */
 };
 
-/* First entry to look at for an address (FNV-1a). */
-static unsigned mac_slot(const uint8_t *mac)
+/* Entry number i of the PROBE ones in which an address may be (FNV-1a with a secret). */
+static struct mac_entry *mac_entry(struct vswitch *s, const uint8_t *mac, unsigned i)
 {
-    uint32_t h = 2166136261u;
+    uint32_t h = 2166136261u ^ s->seed;
 
-    for (int i = 0; i < 6; i++)
-        h = (h ^ mac[i]) * 16777619u;
-    return h % MAX_MACS;
+    for (int k = 0; k < 6; k++)
+        h = (h ^ mac[k]) * 16777619u;
+    return &s->macs[((h ^ h >> 16) + i) % MAX_MACS];
 }
 
-/* Port of an address, -1 unknown. Lock held. */
-static int mac_find(const struct vswitch *s, const uint8_t *mac)
+/* An address's entry, NULL: unknown. Lock held. */
+static struct mac_entry *mac_find(struct vswitch *s, const uint8_t *mac)
 {
     for (unsigned i = 0; i < PROBE; i++) {
-        const struct mac_entry *e = &s->macs[(mac_slot(mac) + i) % MAX_MACS];
+        struct mac_entry *e = mac_entry(s, mac, i);
 
         if (e->port >= 0 && !memcmp(e->mac, mac, 6))
-            return e->port;
+            return e;
     }
-    return -1;
+    return NULL;
 }
 
-/* Remembers an address, unless the port has shown too many or the table is full there. */
+/* Puts an address into an entry. Lock held. */
+static void mac_put(struct mac_entry *e, const uint8_t *mac, const struct port *p, bool owned)
+{
+    memcpy(e->mac, mac, 6);
+    e->port = p->number;
+    e->owned = owned;
+}
+
+/* Remembers an unknown address, unless the port has shown too many or the table is full there.
+ * Lock held. */
 static void mac_learn(struct vswitch *s, const uint8_t *mac, struct port *p)
 {
-    if ((mac[0] & 1) || p->nmacs >= MACS_PER_PORT || mac_find(s, mac) >= 0)
+    if (p->nmacs >= MACS_PER_PORT)
         return;
     for (unsigned i = 0; i < PROBE; i++) {
-        struct mac_entry *e = &s->macs[(mac_slot(mac) + i) % MAX_MACS];
+        struct mac_entry *e = mac_entry(s, mac, i);
 
         if (e->port < 0) {
-            memcpy(e->mac, mac, 6);
-            e->port = p->number;
+            mac_put(e, mac, p, false);
             p->nmacs++;
             return;
         }
     }
+}
+
+/* Gives an address to a port, if need be instead of a learnt one. Lock held. */
+static int mac_own(struct vswitch *s, const uint8_t *mac, const struct port *p)
+{
+    struct mac_entry *e = mac_find(s, mac);
+
+    if (e && e->owned && e->port != p->number)
+        return -EEXIST;
+    for (unsigned i = 0; i < PROBE && !e; i++)
+        if (mac_entry(s, mac, i)->port < 0)
+            e = mac_entry(s, mac, i);
+    for (unsigned i = 0; i < PROBE && !e; i++)
+        if (!mac_entry(s, mac, i)->owned)
+            e = mac_entry(s, mac, i);
+    if (!e)
+        return -ENOSPC;
+    if (e->port >= 0 && !e->owned)
+        s->ports[e->port]->nmacs--;
+    mac_put(e, mac, p, true);
+    return 0;
 }
 
 /* Forgets a port's addresses. */
@@ -117,25 +151,37 @@ static void send_to(struct vswitch *s, struct port *p, size_t len)
     }
 }
 
-/* Forwards the frame that came from a port. Lock held. */
-static void forward(struct vswitch *s, struct port *from, size_t len)
+/* True when the port may send from this address, which is remembered. Lock held. */
+static bool may_send(struct vswitch *s, const uint8_t *mac, struct port *from)
+{
+    const struct mac_entry *e = mac_find(s, mac);
+
+    if (mac[0] & 1)
+        return false; /* nobody's */
+    if (!e)
+        mac_learn(s, mac, from);
+    return !e || e->port == from->number;
+}
+
+/* Forwards the frame that came from a port; frames sent. Lock held. */
+static unsigned forward(struct vswitch *s, struct port *from, size_t len)
 {
     const uint8_t *eth = s->frame + VNET_HDR;
-    int to = eth[0] & 1 ? -1 : mac_find(s, eth);
+    const struct mac_entry *to = eth[0] & 1 ? NULL : mac_find(s, eth);
+    unsigned sent = 0;
 
+    if (len < VNET_HDR + ETH_HDR || len > sizeof(s->frame) || !may_send(s, eth + 6, from)) {
+        from->stats.refused++;
+        return 0;
+    }
     from->stats.frames_out++;
     from->stats.bytes_out += len - VNET_HDR;
-    mac_learn(s, eth + 6, from);
-    if (mac_find(s, eth + 6) != from->number && !(eth[6] & 1) && mac_find(s, eth + 6) >= 0)
-        return; /* another port's address: a guest must not speak for its neighbour */
-    if (to >= 0) {
-        if (to != from->number && s->ports[to])
-            send_to(s, s->ports[to], len);
-        return;
-    }
-    for (int i = 0; i < s->nports; i++)
-        if (s->ports[i] && i != from->number)
+    for (int i = to ? to->port : 0; i < (to ? to->port + 1 : s->nports); i++)
+        if (s->ports[i] && i != from->number) {
             send_to(s, s->ports[i], len);
+            sent++;
+        }
+    return sent;
 }
 
 /* Closes a port. Lock held. */
@@ -159,14 +205,15 @@ static void port_ready(void *arg, uint32_t revents)
 
     (void)revents;
     pthread_mutex_lock(&s->lock);
-    for (int i = 0; i < BATCH && !gone; i++) {
+    for (size_t cost = 0; cost < TURN && !gone;) {
         ssize_t n = recv(p->src.fd, s->frame, sizeof(s->frame), MSG_DONTWAIT | MSG_TRUNC);
 
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        if (n < 0 && errno == EAGAIN)
             break;
-        gone = n <= 0;
-        if (!gone && n >= VNET_HDR + ETH_HDR && n <= (ssize_t)sizeof(s->frame))
-            forward(s, p, (size_t)n);
+        if (n > 0)
+            cost += (forward(s, p, (size_t)n) + 1) * (CALL_COST + (size_t)n);
+        else if (n == 0 || errno != ECONNRESET) /* which is said once, before the last frames */
+            gone = true;
     }
     if (gone)
         port_close(s, p);
@@ -182,17 +229,32 @@ static void *switch_thread(void *arg)
     return NULL;
 }
 
+/* Starts the thread with all signals blocked: they are for others. */
+static int start_thread(struct vswitch *s)
+{
+    sigset_t all, old;
+    int r;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    r = pthread_create(&s->thread, NULL, switch_thread, s);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return r;
+}
+
 struct vswitch *vswitch_new(struct err *err)
 {
     struct vswitch *s = xcalloc(1, sizeof(*s));
     int r;
 
+    if (getrandom(&s->seed, sizeof(s->seed), GRND_NONBLOCK) < 0)
+        s->seed = (uint32_t)getpid(); /* early boot: better than none */
     pthread_mutex_init(&s->lock, NULL);
     for (unsigned i = 0; i < MAX_MACS; i++)
         s->macs[i].port = -1;
     r = evloop_init(&s->loop, err);
     if (!r) {
-        r = pthread_create(&s->thread, NULL, switch_thread, s);
+        r = start_thread(s);
         if (!r)
             return s;
         fail_errno(err, EXIT_INTERNAL, r, "pthread_create for the switch");
@@ -214,15 +276,6 @@ void vswitch_free(struct vswitch *s)
     free(s);
 }
 
-/* Room for frames to a guest that is slow; the larger limit needs privilege. */
-static void set_buffer(int fd)
-{
-    int size = SOCK_BUF;
-
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-}
-
 int vswitch_port(struct vswitch *s, const char *guest, int *peer_fd, struct err *err)
 {
     struct port *p;
@@ -230,8 +283,8 @@ int vswitch_port(struct vswitch *s, const char *guest, int *peer_fd, struct err 
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
         return fail_errno(err, EXIT_INTERNAL, errno, "socketpair for the virtual subnet");
-    set_buffer(pair[0]);
-    set_buffer(pair[1]);
+    net_fd_room(pair[0]);
+    net_fd_room(pair[1]);
     p = xcalloc(1, sizeof(*p));
     snprintf(p->guest, sizeof(p->guest), "%s", guest);
     p->sw = s;
@@ -255,6 +308,19 @@ int vswitch_port(struct vswitch *s, const char *guest, int *peer_fd, struct err 
     close(pair[0]);
     close(pair[1]);
     return fail_errno(err, EXIT_RESOURCE, -r, "virtual subnet: a port for guest %s", guest);
+}
+
+int vswitch_own(struct vswitch *s, int port, const uint8_t mac[6])
+{
+    int r = -ENOENT;
+
+    if (mac[0] & 1)
+        return -EINVAL;
+    pthread_mutex_lock(&s->lock);
+    if (port >= 0 && port < MAX_PORTS && s->ports[port])
+        r = mac_own(s, mac, s->ports[port]);
+    pthread_mutex_unlock(&s->lock);
+    return r;
 }
 
 void vswitch_get(struct vswitch *s, int port, struct vswitch_stats *out)
