@@ -108,7 +108,7 @@ check() {
 	[ "${#dists[@]}" = 0 ] || [ "${#dists[@]}" = $((nodes * nodes)) ] ||
 		die 2 "--dist-matrix has ${#dists[@]} numbers, $nodes nodes need $((nodes * nodes))"
 	command -v qemu-system-x86_64 >/dev/null || die 125 "no qemu-system-x86_64: run tools/deps.sh lab"
-	if [ ! -s "$LAB/host.cpio" ] || [ ! -s "$LAB/guest-busybox.cpio.gz" ]; then lab/build.sh base; fi
+	if [ ! -s "$LAB/host.cpio" ] || [ ! -s "$LAB/svmfix.so" ] || [ ! -s "$LAB/guest-busybox.cpio.gz" ]; then lab/build.sh base; fi
 }
 
 # Whatever happens: the emulator ends, the run's files go.
@@ -218,6 +218,10 @@ prepare_machine() {
 	machine=(-M q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off -accel "tcg,thread=$thread"
 		-cpu max,la57=off -m "$((nodes * mem))M"
 		-smp "$((nodes * cpus)),sockets=$nodes,cores=$cpus,threads=1")
+	# What lab/plugin/svmfix.c mends; LAB_SVMFIX=no leaves it out.
+	if [ "${LAB_SVMFIX:-yes}" = yes ] && [ "$(head -c 4 "$LAB/svmfix.so" | tail -c 3)" = ELF ]; then
+		machine+=(-plugin "$LAB/svmfix.so,log=$run/dropped")
+	fi
 	if [ -n "$plugin" ]; then
 		shm=$(mktemp -d /dev/shm/disco-lab.XXXXXX)
 		ln -s "$shm" "$run/shm"
@@ -277,6 +281,7 @@ report() {
 		tail -n 15 "$log" >&2
 		die 125 "the emulated machine ended without a status; above: the end of its kernel's log"
 	fi
+	[ -z "${LAB_VERBOSE:-}" ] || say "interrupts kept from being delivered twice: $(cat "$run/dropped" 2>/dev/null)"
 	exit "$(cat "$run/ctl/status")"
 }
 

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <hwloc.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,19 @@ static bool read_free(const char *root, int os, uint64_t total, uint64_t *bytes)
     *bytes = sum * 1024 > total ? total : sum * 1024;
     *bytes -= *bytes < total / RESERVE_SHARE ? *bytes : total / RESERVE_SHARE;
     return found;
+}
+
+/* Bytes of a node's memory; false when there is no meminfo. */
+static bool read_total(const char *root, int os, uint64_t *bytes)
+{
+    FILE *f = open_node_file(root, os, "meminfo");
+    unsigned long long kib = 0;
+    bool ok = f && fscanf(f, "Node %*d MemTotal: %llu kB", &kib) == 1;
+
+    if (f)
+        fclose(f);
+    *bytes = kib * 1024;
+    return ok;
 }
 
 /* Bytes of free 2 MiB hugetlb pages of a node. */
@@ -224,6 +238,9 @@ static int fill(struct topo *t, hwloc_topology_t h, const char *root, struct err
 /* Loads hwloc's topology, from its synthetic syntax when text is not NULL. */
 static int load(hwloc_topology_t *h, const char *text, struct err *err)
 {
+    /* hwloc's plugins look for graphics cards and the like, and load libraries for that which
+     * take longer than all else we do; whoever wants them sets the variable */
+    setenv("HWLOC_PLUGINS_PATH", "", 0);
     if (hwloc_topology_init(h))
         return fail(err, EXIT_INTERNAL, ENOMEM, "hwloc_topology_init failed");
     if (text && hwloc_topology_set_synthetic(*h, text)) {
@@ -233,6 +250,8 @@ static int load(hwloc_topology_t *h, const char *text, struct err *err)
                     "description hwloc knows (such as \"pack:2 node:1 core:4 pu:2\")",
                     text);
     }
+    /* the kernel's word is enough: no asking every CPU in turn */
+    hwloc_topology_set_components(*h, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "x86");
     hwloc_topology_set_all_types_filter(*h, HWLOC_TYPE_FILTER_KEEP_STRUCTURE);
     hwloc_topology_set_type_filter(*h, HWLOC_OBJ_PACKAGE, HWLOC_TYPE_FILTER_KEEP_ALL);
     if (hwloc_topology_load(*h)) {
@@ -279,6 +298,55 @@ int topo_read(struct topo *t, const char *synthetic, struct err *err)
     if (rc)
         topo_free(t);
     return rc;
+}
+
+/* Whether this machine has one node only, number 0, and nobody asks hwloc for another machine. */
+static bool one_node(void)
+{
+    static const char *const other[] = {"HWLOC_FSROOT", "HWLOC_XMLFILE", "HWLOC_SYNTHETIC"};
+    FILE *f = fopen("/sys/devices/system/node/online", "re");
+    char line[8];
+    bool one = f && fgets(line, sizeof(line), f) && !strcmp(line, "0\n");
+
+    if (f)
+        fclose(f);
+    for (unsigned i = 0; i < sizeof(other) / sizeof(other[0]); i++)
+        one &= !getenv(other[i]);
+    return one;
+}
+
+/* The CPUs that the kernel lets us use, all of them on the only node. */
+static bool fill_allowed(struct topo *t, struct topo_node *n)
+{
+    cpu_set_t *set = CPU_ALLOC(TOPO_MAX_CPUS);
+    size_t size = CPU_ALLOC_SIZE(TOPO_MAX_CPUS);
+    bool ok = set && sched_getaffinity(0, size, set) == 0;
+
+    if (ok) {
+        n->cpus = xcalloc((size_t)CPU_COUNT_S(size, set), sizeof(int));
+        for (int cpu = 0; cpu < TOPO_MAX_CPUS; cpu++)
+            if (CPU_ISSET_S(cpu, size, set))
+                n->cpus[n->ncpus++] = cpu;
+        t->ncpus = n->ncpus;
+    }
+    CPU_FREE(set);
+    return ok;
+}
+
+int topo_read_here(struct topo *t, struct err *err)
+{
+    struct topo_node *n = &t->node[0];
+
+    memset(t, 0, sizeof(*t));
+    if (!one_node() || !read_total("", 0, &n->mem_total) ||
+        !read_free("", 0, n->mem_total, &n->mem_free) || !fill_allowed(t, n))
+        return topo_read(t, NULL, err);
+    n->package = -1;
+    n->huge_free = read_huge("", 0);
+    t->nnodes = 1;
+    t->name = xstrdup("this machine");
+    default_dist(t);
+    return 0;
 }
 
 void topo_free(struct topo *t)

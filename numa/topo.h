@@ -49,6 +49,12 @@ struct topo {
  */
 int topo_read(struct topo *t, const char *synthetic, struct err *err);
 
+/*
+ * As topo_read() of this machine, for one who is in a hurry and wants to place guests only: on a
+ * machine of one node hwloc is not asked, and the package stays unknown.  Freed by topo_free().
+ */
+int topo_read_here(struct topo *t, struct err *err);
+
 /* Frees what topo_read() allocated; t is empty afterwards. */
 void topo_free(struct topo *t);
 

@@ -3,7 +3,6 @@
  * disco: the one table of subcommands, help, and the way into them.
  * Nothing is decided here; each command is one function in vmm/monitor/cmd_*.c.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,27 +13,6 @@
 #include "vmm/monitor/version.h"
 
 static const struct command commands[];
-
-int cmd_fail(const struct err *err)
-{
-    fprintf(stderr, "disco: %s\n", err->text[0] ? err->text : "it failed, and nobody said why");
-    return err->status ? err->status : EXIT_INTERNAL;
-}
-
-int cmd_usage(const char *name, const char *fmt, ...)
-{
-    va_list ap;
-
-    if (fmt) {
-        fprintf(stderr, "disco: %s: ", name);
-        va_start(ap, fmt);
-        vfprintf(stderr, fmt, ap);
-        va_end(ap);
-        fputc('\n', stderr);
-    }
-    fprintf(stderr, "Try `disco %s --help`.\n", name);
-    return EXIT_USAGE;
-}
 
 /* The command of this name, or NULL. */
 static const struct command *find(const char *name)

@@ -44,8 +44,8 @@ static const char *const seeds[] = {
     "nets = ( { type = \"user\"; hostfwd = \"tcp::2222-:22,udp:127.0.0.1:5-10.0.2.15:5\" } );\n"
     "hugepages = \"hugetlb\"; boot = \"pvh\"; clock = \"kvmclock\"; views = 1; weight = 5;\n"
     "x2apic = false; on_reset = \"restart\"; ready = \"login:\"; nodes = [3]; # end\n",
-    "name = \"g\"; kernel = \"/k\"; site = \"s\"; file = \"f\"; line = 7; cmdline = \"%%\";\n"
-    "/* block */ // line\n@include \"x\"\n",
+    ("name = \"g\"; kernel = \"/k\"; site = \"s\"; file = \"f\"; line = 7; cmdline = \"%%\";\n"
+     "/* block */ // line\n@include \"x\"\n"),
 };
 
 /* What damage puts in. */

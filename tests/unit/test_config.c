@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Tests what files the configuration takes and what it makes of them: templates, counts, includes,
- * defaults, files, derived addresses.  What it refuses is in test_config_bad.c.
+ * defaults, files, derived addresses.  What it refuses: test_config_bad.c, test_config_schema.c.
  * Runs from the root of the tree.
  */
 #include <setjmp.h>

@@ -97,7 +97,7 @@ static void reply(struct serve *s, uint32_t seq, int status, const char *text)
 static char *stat_text(struct cell *c)
 {
     json_t *j = cell_stat(c);
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
     json_decref(j);
     return text ? text : xstrdup("{}");

@@ -87,7 +87,7 @@ static void set_name(const struct cfg_key *key, void *base, const char *name)
 {
     unsigned i = 0;
 
-    while (key->names[i] && strcmp(key->names[i], name))
+    while (key->names[i] && strcmp(key->names[i], name) != 0)
         i++;
     INVARIANT(key->names[i], "the default of an enum is one of its names");
     schema_set(key, base, i);

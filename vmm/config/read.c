@@ -96,7 +96,7 @@ static int read_autoint(struct reader *r, const config_setting_t *s, const struc
 {
     if (config_setting_type(s) != CONFIG_TYPE_STRING)
         return read_int(r, s, key, base);
-    if (strcmp(config_setting_get_string(s), "auto"))
+    if (strcmp(config_setting_get_string(s), "auto") != 0)
         return reader_mismatch(r, s, key);
     schema_set(key, base, 0);
     return 0;

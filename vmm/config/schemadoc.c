@@ -169,9 +169,10 @@ static void print_man_row(FILE *out, const struct cfg_key *key)
         fputs("%n and %g are replaced.\n", out);
 }
 
-/* Prints the sections of disco.cfg(5) that list keys. */
+/* Prints the last section of disco.cfg(5): all keys. */
 static void print_man(FILE *out)
 {
+    fputs(".SH CONFIGURATION\n", out);
     for (unsigned scope = 0; scope < CFG_NSCOPES; scope++) {
         const struct cfg_key *key = NULL;
 

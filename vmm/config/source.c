@@ -270,7 +270,7 @@ static int expand_file(struct sink *k, const char *path, struct frame *up)
     char *text = NULL;
     int ret;
 
-    if (k->s->nfiles >= FILES)
+    if (up && k->s->nfiles >= FILES)
         return fail_at(k, up, up->line, "@include: want at most 256 files in all");
     ret = slurp(path, &f, &text);
     if (ret)

@@ -139,7 +139,7 @@ static bool read_forward(const char **p)
     struct in_addr addr;
     unsigned long port;
 
-    if (strncmp(*p, "tcp:", 4) && strncmp(*p, "udp:", 4))
+    if (strncmp(*p, "tcp:", 4) != 0 && strncmp(*p, "udp:", 4) != 0)
         return false;
     *p += 4;
     if (!read_address(p, ':', true, &addr) || !read_number(p, 65535, &port) || !port)

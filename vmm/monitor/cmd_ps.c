@@ -73,7 +73,7 @@ int cmd_ps(int argc, char **argv)
     if (!rep)
         return cmd_fail(&err);
     if (l.given & CLIENT_JSON) {
-        json_dumpf(rep, stdout, JSON_INDENT(1));
+        json_dumpf(rep, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
         putchar('\n');
     } else {
         table_init(&t, heads, 9);

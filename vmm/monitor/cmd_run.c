@@ -97,9 +97,8 @@ static void print_json(struct cell *c, const struct cell_result *res)
     json_object_set_new(j, "end", json_string(cell_end_name(res->end)));
     json_object_set_new(j, "status", json_integer(res->status));
     json_object_set_new(j, "reason", json_string(res->reason));
-    json_object_set_new(j, "ready_ns", json_integer((json_int_t)res->ready_ns));
-    json_object_set_new(j, "run_ns", json_integer((json_int_t)res->run_ns));
-    json_dumpf(j, stdout, JSON_COMPACT);
+    json_object_set_new(j, "run_ms", json_real((double)res->run_ns / 1e6));
+    json_dumpf(j, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     putchar('\n');
     fflush(stdout);
     json_decref(j);

@@ -206,7 +206,7 @@ int cmd_stat(int argc, char **argv)
     if (l.given & CLIENT_JSON) {
         st = json_is_object(st) ? json_incref(st) : json_object();
         json_object_set(st, "monitor", g);
-        json_dumpf(st, stdout, JSON_INDENT(1));
+        json_dumpf(st, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
         putchar('\n');
         json_decref(st);
     } else {

@@ -285,8 +285,10 @@ static void take_ended(struct mguest *g, const struct proto_msg *m)
     g->res.ready_ns = e.ready_ns;
     g->res.run_ns = e.run_ns;
     proto_text(g->res.reason, sizeof(g->res.reason), e.reason, sizeof(e.reason));
-    if (e.ready_ns)
+    if (e.ready_ns && !g->ready_ns) { /* it was up for too short a time to be told before */
         g->ready_ns = e.ready_ns;
+        g->host->ops->ready(g->host->arg, g);
+    }
     json_decref(g->stat);
     g->stat = json_loadb((char *)m->body + sizeof(e), m->len - sizeof(e), 0, NULL);
     if (!json_is_object(g->stat)) {

@@ -208,8 +208,9 @@ static void port_ready(void *arg, uint32_t revents)
     for (size_t cost = 0; cost < TURN && !gone;) {
         ssize_t n = recv(p->src.fd, s->frame, sizeof(s->frame), MSG_DONTWAIT | MSG_TRUNC);
 
-        if (n < 0 && errno == EAGAIN)
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
             break;
+        cost += CALL_COST;
         if (n > 0)
             cost += (forward(s, p, (size_t)n) + 1) * (CALL_COST + (size_t)n);
         else if (n == 0 || errno != ECONNRESET) /* which is said once, before the last frames */

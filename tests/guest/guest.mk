@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+#
+# guest.mk: tiny guests of our own; included by the Makefile at the root.
+#
+#   guest-kernels   builds tests/guest/kernels/*.c, 32-bit kernels, into $(B)/tests/guest
+#   guest-tests     builds and runs all: kernels under `disco run` and the C harnesses
+
+GUEST_DIR   := tests/guest
+GUEST_OUT   := $(B)/tests/guest
+GUEST_CC    ?= gcc
+GUEST_FLAGS := -m32 -march=i686 -mgeneral-regs-only -std=gnu11 -O1 -g -ffreestanding -fno-pic \
+               -fno-stack-protector -fno-asynchronous-unwind-tables -fno-builtin -fcf-protection=none \
+               -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror \
+               -MMD -MP -I$(GUEST_DIR)/lib
+GUEST_LINK  := -m32 -nostdlib -static -no-pie -Wl,-n,--build-id=none,--no-warn-rwx-segments,-z,noexecstack \
+               -Wl,-T,$(GUEST_DIR)/lib/kernel.ld
+GUEST_SRC   := $(sort $(wildcard $(GUEST_DIR)/kernels/*.c))
+GUEST_ELF   := $(GUEST_SRC:$(GUEST_DIR)/kernels/%.c=$(GUEST_OUT)/%.elf)
+GUEST_TEST  := $(patsubst $(GUEST_DIR)/%.c,$(GUEST_OUT)/%,$(sort $(wildcard $(GUEST_DIR)/test_*.c)))
+
+.PHONY: guest-kernels guest-tests
+guest-kernels: $(GUEST_ELF)
+
+guest-tests: $(B)/disco guest-kernels $(GUEST_TEST)
+	@B=$(B) $(GUEST_DIR)/run.sh
+
+$(GUEST_OUT)/lib/%.o: $(GUEST_DIR)/lib/%.S
+	@mkdir -p $(@D)
+	$(GUEST_CC) -m32 -MMD -MP -c -o $@ $<
+
+$(GUEST_OUT)/lib/%.o: $(GUEST_DIR)/lib/%.c
+	@mkdir -p $(@D)
+	$(GUEST_CC) $(GUEST_FLAGS) -c -o $@ $<
+
+$(GUEST_OUT)/kernels/%.o: $(GUEST_DIR)/kernels/%.c
+	@mkdir -p $(@D)
+	$(GUEST_CC) $(GUEST_FLAGS) -c -o $@ $<
+
+$(GUEST_OUT)/%.elf: $(GUEST_OUT)/kernels/%.o $(GUEST_OUT)/lib/start.o $(GUEST_OUT)/lib/guest.o $(GUEST_DIR)/lib/kernel.ld
+	$(GUEST_CC) $(GUEST_LINK) -o $@ $(filter %.o,$^)
+
+-include $(wildcard $(GUEST_OUT)/lib/*.d $(GUEST_OUT)/kernels/*.d)
