@@ -22,3 +22,12 @@ void numa_bind_thread(int node)
         (void)numa_sched_setaffinity(0, cpus);
     numa_bitmask_free(cpus);
 }
+
+uint8_t numa_node_distance(int a, int b)
+{
+    int d = numa_available() < 0 ? 0 : numa_distance(a, b);
+
+    if (a == b)
+        return 10;
+    return d > 10 && d < 255 ? (uint8_t)d : 20;
+}

@@ -6,7 +6,13 @@
 #ifndef DISCO_NUMA_BIND_H
 #define DISCO_NUMA_BIND_H
 
+#include <stdint.h>
+
 /* node: the kernel's number; negative: nothing is done. */
 void numa_bind_thread(int node);
+
+/* Distance between two nodes of this machine as firmware tells it, 10 = the same; 20 where it
+ * does not say. */
+uint8_t numa_node_distance(int a, int b);
 
 #endif

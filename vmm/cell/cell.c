@@ -70,6 +70,7 @@ static void fill_spec(const struct cell *c, struct machine_spec *spec)
         .nviews = p->views ? p->views : 1,
         .pin = c->cfg.pin,
         .x2apic = c->cfg.x2apic || c->cfg.vcpus > 254,
+        .packages = c->cfg.vnuma ? p->nnodes : 1,
         .kvmclock = c->cfg.clock == CFG_CLOCK_KVM && p->views <= 1,
         .mem = {.size = c->cfg.memory, .hugetlb = c->cfg.hugetlb, .nnodes = p->nnodes},
     };
@@ -79,6 +80,15 @@ static void fill_spec(const struct cell *c, struct machine_spec *spec)
         spec->mem.nodes[i] = p->nodes[i];
         spec->mem.node_bytes[i] = p->node_bytes[i];
     }
+}
+
+/* Index of a host node among those of the guest. */
+static unsigned node_index(const struct place_got *p, int node)
+{
+    for (unsigned i = 0; i < p->nnodes; i++)
+        if (p->nodes[i] == node)
+            return i;
+    return 0;
 }
 
 /* Virtual nodes, when the guest is to see them: one per host node it spans. */
@@ -93,10 +103,10 @@ static void fill_nodes(struct cell *c, struct acpi_spec *acpi, struct acpi_node 
         nodes[i].high_len = p->node_bytes[i] - nodes[i].low_len;
         low -= nodes[i].low_len;
         for (unsigned j = 0; j < p->nnodes; j++)
-            distance[i * p->nnodes + j] = i == j ? 10 : 20;
+            distance[i * p->nnodes + j] = numa_node_distance(p->nodes[i], p->nodes[j]);
     }
     for (unsigned v = 0; v < c->cfg.vcpus; v++)
-        vcpu_node[v] = (unsigned)((uint64_t)v * p->nnodes / c->cfg.vcpus);
+        vcpu_node[v] = node_index(p, place_node_of_vcpu(p, c->cfg.vcpus, v));
     acpi->nnodes = p->nnodes;
     acpi->nodes = nodes;
     acpi->vcpu_node = vcpu_node;
@@ -181,10 +191,15 @@ static void on_end(void *arg)
 static int assemble(struct cell *c, struct cell_fds *fds, struct err *err)
 {
     struct machine_spec spec;
+    int *vcpu_node;
     int r;
 
     fill_spec(c, &spec);
+    spec.vcpu_node = vcpu_node = xcalloc(c->cfg.vcpus, sizeof(*vcpu_node));
+    for (unsigned v = 0; v < c->cfg.vcpus; v++)
+        vcpu_node[v] = c->place.nnodes ? place_node_of_vcpu(&c->place, c->cfg.vcpus, v) : -1;
     r = machine_init(&c->m, &spec, err);
+    free(vcpu_node);
     if (r)
         return r;
     c->made = true;
@@ -282,7 +297,7 @@ int cell_start(struct cell *c, struct err *err)
     return r;
 }
 
-static const struct {
+static const struct end_kind {
     enum cell_end end;
     int status;
 } ends[] = {

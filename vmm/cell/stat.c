@@ -57,7 +57,7 @@ static json_t *vcpu_json(const struct cell *c, unsigned i)
 
     return json_pack("{s:i, s:i, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:f}", "id", (int)i,
                      "tid", (int)atomic_load(&v->tid), "view", (int)atomic_load(&v->view),
-                     "node", c->m.views[v->view].node, "state", state_name(v), "exits",
+                     "node", (int)atomic_load(&v->node), "state", state_name(v), "exits",
                      exits_json(c, i, 1), "interrupts", load(&v->injected), "ipis_in",
                      load(&v->ipi_in), "ipis_cross_view", load(&v->ipi_cross), "moves",
                      load(&v->moves), "idle_ms", (double)load(&v->halt_ns) / 1e6);

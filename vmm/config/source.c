@@ -200,7 +200,7 @@ static int expand_text(struct sink *k, const char *text, struct frame *f)
 static int read_whole(int fd, char **out)
 {
     size_t n = 0, cap = 65536;
-    char *text = xcalloc(1, cap);
+    char *text = xcalloc(1, cap), *more;
     ssize_t got;
 
     while ((got = read(fd, text + n, cap - 1 - n)) > 0) {
@@ -209,8 +209,9 @@ static int read_whole(int fd, char **out)
             break;
         if (cap - 1 - n == 0) {
             cap *= 2;
-            text = realloc(text, cap);
-            INVARIANT(text, "the host has no memory left for a configuration file");
+            more = realloc(text, cap);
+            INVARIANT(more, "the host has no memory left for a configuration file");
+            text = more;
         }
     }
     if (got < 0 || n > BYTES || memchr(text, 0, n)) {

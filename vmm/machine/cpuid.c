@@ -38,6 +38,18 @@ static unsigned id_bits(unsigned n)
     return bits;
 }
 
+/* vCPUs of one package.  APIC ids are vCPU numbers, so a package needs a power of two of them;
+ * where the split gives none, every vCPU is a package of its own. */
+static unsigned per_package(const struct machine *m)
+{
+    unsigned n = m->spec.nvcpus, packages = m->spec.packages ? m->spec.packages : 1;
+    unsigned each = n / packages;
+
+    if (packages == 1)
+        return n;
+    return n % packages == 0 && (each & (each - 1)) == 0 ? each : 1;
+}
+
 /* Sets bits where on, clears them else. */
 static void put_bits(uint32_t *reg, uint32_t bits, bool on)
 {
@@ -47,7 +59,7 @@ static void put_bits(uint32_t *reg, uint32_t bits, bool on)
 /* Changes one entry that KVM supports into what this guest shall see. */
 static void adapt(const struct machine *m, struct kvm_cpuid_entry2 *e)
 {
-    unsigned n = m->spec.nvcpus;
+    unsigned n = per_package(m);
     unsigned siblings = n < 255 ? n : 255;
 
     switch (e->function) {
@@ -83,11 +95,12 @@ static void add(struct kvm_cpuid2 *c, struct kvm_cpuid_entry2 e)
     c->entries[c->nent++] = e;
 }
 
-/* Extended topology (all vCPUs in one package) and KVM's signature with the few features that do
+/* Extended topology (threads of a package) and KVM's signature with the few features that do
  * not need KVM's own interrupt controllers. */
 static void add_own(const struct machine *m, struct kvm_cpuid2 *c)
 {
     uint32_t features = 1u << KVM_FEATURE_NOP_IO_DELAY | 1u << KVM_FEATURE_MSI_EXT_DEST_ID;
+    unsigned n = per_package(m);
     uint32_t sig[3];
 
     add(c,
@@ -96,8 +109,8 @@ static void add_own(const struct machine *m, struct kvm_cpuid2 *c)
     add(c, (struct kvm_cpuid_entry2){.function = 0xb,
                                      .index = 1,
                                      .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
-                                     .eax = id_bits(m->spec.nvcpus),
-                                     .ebx = m->spec.nvcpus,
+                                     .eax = id_bits(n),
+                                     .ebx = n,
                                      .ecx = 0x201});
     if (m->spec.kvmclock)
         features |= 1u << KVM_FEATURE_CLOCKSOURCE | 1u << KVM_FEATURE_CLOCKSOURCE2 |

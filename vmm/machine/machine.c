@@ -94,6 +94,7 @@ static int make_vcpus(struct machine *m, struct err *err)
         for (unsigned w = 0; w < MEM_MAX_VIEWS; w++)
             v->inc[w].fd = -1;
         v->view = (unsigned)((uint64_t)i * m->spec.nviews / n);
+        v->node = m->spec.vcpu_node ? m->spec.vcpu_node[i] : m->spec.view_node[v->view];
     }
     for (unsigned i = 0; i < n && !r; i++) {
         struct vcpu *v = &m->vcpus[i];
@@ -178,6 +179,7 @@ int machine_init(struct machine *m, const struct machine_spec *spec, struct err 
         r = make_views(m, err);
     if (!r)
         r = make_vcpus(m, err);
+    m->spec.vcpu_node = NULL;
     if (r) {
         machine_exit(m);
         return r;

@@ -83,6 +83,7 @@ struct vcpu {
     struct incarnation inc[MEM_MAX_VIEWS];
     struct kvm_run *run; /* of the current incarnation */
     int fd;              /* of the current incarnation */
+    _Atomic int node;    /* host node it is bound to, -1: any; written by the owner */
     bool wait_sipi;      /* an AP that was not started */
     bool halted;         /* in HLT, waiting for an interrupt */
     timer_t timer;       /* sends the kick signal at timer_ns */
@@ -129,8 +130,10 @@ struct machine_spec {
     int view_node[MEM_MAX_VIEWS]; /* host node of each view, -1: any */
     bool pin;                     /* bind vCPU threads to the CPUs of their view's node */
     bool x2apic;                  /* offer x2APIC */
+    unsigned packages;            /* packages the vCPUs are in, dividing them evenly; 0: one */
     bool kvmclock;                /* offer kvmclock (one view only) */
-    struct mem_spec mem;          /* memory */
+    const int *vcpu_node; /* host node of each vCPU, -1: any; NULL: its view's. Init only */
+    struct mem_spec mem;  /* memory */
 };
 
 /* The machine. */

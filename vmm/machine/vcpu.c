@@ -123,8 +123,9 @@ static void move(struct vcpu *v)
         log_warn("vcpu%u stays in view %u: %s", v->id, v->view, strerror(-r));
     } else {
         atomic_fetch_add_explicit(&v->moves, 1, memory_order_relaxed);
+        v->node = v->m->views[v->view].node;
         if (v->m->spec.pin)
-            numa_bind_thread(v->m->views[v->view].node);
+            numa_bind_thread(v->node);
     }
     pthread_mutex_lock(&v->m->park_lock);
     pthread_cond_broadcast(&v->m->parked_cond);
@@ -276,7 +277,7 @@ static void thread_init(struct vcpu *v)
     ev._sigev_un._tid = atomic_load(&v->tid);
     INVARIANT(!timer_create(CLOCK_MONOTONIC, &ev, &v->timer), "timer_create for a vCPU");
     if (v->m->spec.pin)
-        numa_bind_thread(v->m->views[v->view].node);
+        numa_bind_thread(v->node);
 }
 
 void *vcpu_thread(void *arg)

@@ -19,6 +19,7 @@ volatile bool irq_no_eoi[256];
 void (*volatile irq_hook)(struct frame *f);
 volatile uint32_t cpus_up;
 uint32_t tsc_khz;
+bool no_iret;
 
 static struct start boot;              /* how we came */
 static volatile uint32_t checks;       /* checks done */
@@ -466,6 +467,7 @@ void guest_main(uint32_t magic, uint32_t info)
     boot.info = info;
     boot.cmdline = (const char *)mem32(info + (magic == MB_MAGIC ? 16 : 24));
     memcpy((void *)AP_PAGE, ap_start, (size_t)(ap_end - ap_start));
+    no_iret = option_is("iret", "no");
     tsc_khz = option_number("khz", 0);
     if (!tsc_khz)
         tsc_khz = measure_khz();

@@ -142,6 +142,8 @@ extern volatile uint32_t irq_logged;     /* entries of irq_log */
 extern volatile bool irq_no_eoi[256];    /* the handler leaves the EOI to the test */
 extern void (*volatile irq_hook)(struct frame *f); /* called before the EOI; NULL: nothing */
 
+extern bool no_iret;                                   /* iret=no: handlers return without IRET */
+
 /* Loads the IDT on this CPU. */
 void interrupts_init(void);
 /* Forgets counts and log. */

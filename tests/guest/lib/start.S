@@ -65,7 +65,12 @@ common:
     add $4, %esp
     popa
     add $8, %esp
+    cmpb $0, no_iret
+    jne 5f
     iret
+5:  pushl 8(%esp) /* the flags, then eip and cs: the same, but for NMIs, which stay blocked */
+    popf
+    lret $4
 
 /* ---- application processors: copied to AP_PAGE, started there in real mode ---- */
 
