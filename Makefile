@@ -61,12 +61,12 @@ $(B)/%.o: %.c VERSION | $(B)/.deps
 	@mkdir -p $(@D)
 	$(CC) $(ALL) -MMD -MP -c -o $@ $<
 
-$(B)/gen/dsdt.h: vmm/boot/dsdt.asl $(wildcard vmm/boot/*.asl) | $(B)/.deps
+$(B)/gen/%.h: vmm/boot/%.asl | $(B)/.deps
 	@mkdir -p $(@D)
-	iasl -vs -p $(B)/gen/dsdt -tc $< >/dev/null
-	sed -e 's/unsigned char/static const unsigned char/' $(B)/gen/dsdt.hex > $@
+	@iasl -vs -p $(B)/gen/$* -tc $< >$(B)/gen/$*.log 2>&1 || { cat $(B)/gen/$*.log; exit 1; }
+	sed -e 's/unsigned char/static const unsigned char/' $(B)/gen/$*.hex > $@
 
-$(B)/vmm/boot/acpi.o: $(B)/gen/dsdt.h
+$(B)/vmm/boot/acpi.o: $(B)/gen/dsdt.h $(B)/gen/pci.h
 
 $(B)/tests/%: tests/%.c $(B)/libdisco.a
 	@mkdir -p $(@D)

@@ -59,7 +59,7 @@ cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inl
 
 if [ "${1:-}" != quick ]; then
 	echo "lint: clang-tidy of ${#sources[@]} files"
-	make -s build/gen/dsdt.h
+	make -s build/gen/dsdt.h build/gen/pci.h
 	printf '%s\n' "${sources[@]}" | xargs -P 2 -n 8 clang-tidy --quiet --warnings-as-errors='*' 2>/dev/null -- "${flags[@]}" |
 		grep -E 'error:|warning:' | head -n 40
 	[ "${PIPESTATUS[1]}" = 0 ] || bad=1
