@@ -293,7 +293,7 @@ static void assign_lanes(struct pic *p, unsigned first, unsigned count)
         for (unsigned i = 0; i < p->n; i++) {
             if (!columns_of(p, i, first, count, &lo, &hi) || (hi > lo) != (wide > 0))
                 continue;
-            for (l = 0; l < MAX_LANES && memchr(&used[l][lo], true, hi - lo + 1); l++)
+            for (l = 0; l < MAX_LANES && memchr(&used[l][lo], 1, hi - lo + 1); l++)
                 ;
             if (l == MAX_LANES)
                 continue;

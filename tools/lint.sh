@@ -55,6 +55,7 @@ fi
 echo "lint: cppcheck"
 cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr -j 2 \
 	--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches -D_GNU_SOURCE -I. \
+	--library=tools/cppcheck.cfg \
 	base numa memshare sched vmm || bad=1
 
 if [ "${1:-}" != quick ]; then

@@ -108,21 +108,16 @@ static bool find_index(void)
 	return false;
 }
 
-/* True when the table at `ops`, in the program, has QEMU's do_interrupt; our copy of it then has ours instead. */
-static bool copy_ops(uintptr_t ops)
+/* At which word from `ops`, an address in the program, QEMU's do_interrupt is; OPS_WORDS if it is not. */
+static int slot_of(uintptr_t ops)
 {
-	bool found = false;
+	int i = 0;
 
 	if (ops < fix.low || ops + sizeof(fix.ops) > fix.high || ops % sizeof(void *))
-		return false;
-	memcpy(fix.ops, (const void *)ops, sizeof(fix.ops));
-	for (int i = 0; i < OPS_WORDS; i++) {
-		if (fix.ops[i] == (uintptr_t)fix.do_interrupt) {
-			fix.ops[i] = (uintptr_t)do_interrupt;
-			found = true;
-		}
-	}
-	return found;
+		return OPS_WORDS;
+	while (i < OPS_WORDS && ((const uintptr_t *)ops)[i] != (uintptr_t)fix.do_interrupt)
+		i++;
+	return i;
 }
 
 /* Puts our table in the place of QEMU's in the CPUs' class. Returns NULL or what is missing. */
@@ -130,7 +125,8 @@ static const char *patch(void)
 {
 	void *(*get_cpu)(int) = (void *(*)(int))dlsym(RTLD_DEFAULT, "qemu_get_cpu");
 	void *(*get_class)(void *) = (void *(*)(void *))dlsym(RTLD_DEFAULT, "object_get_class");
-	uintptr_t *class;
+	uintptr_t *class, *ops = NULL;
+	int slot = OPS_WORDS;
 
 	fix.do_interrupt = (void (*)(void *))dlsym(RTLD_DEFAULT, "x86_cpu_do_interrupt");
 	fix.cpu_exit = (void (*)(void *))dlsym(RTLD_DEFAULT, "cpu_exit");
@@ -142,13 +138,19 @@ static const char *patch(void)
 		return "exception_index";
 	dl_iterate_phdr(find_program, NULL);
 	class = get_class(get_cpu(0));
+	/* Tables follow each other in memory: the one that is meant begins nearest before the entry. */
 	for (int i = 0; i < CLASS_WORDS; i++) {
-		if (copy_ops(class[i])) {
-			class[i] = (uintptr_t)fix.ops;
-			return NULL;
+		if (slot_of(class[i]) < slot) {
+			slot = slot_of(class[i]);
+			ops = &class[i];
 		}
 	}
-	return "the table of operations";
+	if (!ops)
+		return "the table of operations";
+	memcpy(fix.ops, (const void *)*ops, sizeof(fix.ops));
+	fix.ops[slot] = (uintptr_t)do_interrupt;
+	*ops = (uintptr_t)fix.ops;
+	return NULL;
 }
 
 /* Each CPU's start; the first one's is used. */

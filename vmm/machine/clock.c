@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "vmm/machine/machine.h"
 
 enum { MSR_IA32_TSC = 0x10 };
@@ -41,13 +42,26 @@ static int offset_ioctl(int vcpu_fd, unsigned long request, int64_t *offset)
     return ioctl(vcpu_fd, request, &attr) ? -errno : 0;
 }
 
+/* Some KVMs (kvm_pvm) take an offset and keep their own: the guest lives by that one then. */
+static void adopt_offset(struct machine *m, int vcpu_fd)
+{
+    int64_t got;
+
+    if (offset_ioctl(vcpu_fd, KVM_GET_DEVICE_ATTR, &got) || got == atomic_load(&m->tsc_offset))
+        return;
+    m->tsc_fixed = true;
+    atomic_store(&m->tsc_offset, got);
+    log_debug("this KVM keeps the guest's TSC at an offset of its own (%lld)", (long long)got);
+}
+
 int clock_set(struct vcpu *v, int vcpu_fd, struct err *err)
 {
     struct machine *m = v->m;
     int64_t offset;
+    bool first = !m->tsc_khz;
     int khz, r;
 
-    if (!m->tsc_khz) { /* the first incarnation of all: it sets the guest's clock */
+    if (first) { /* the first incarnation of all: it sets the guest's clock */
         khz = ioctl(vcpu_fd, KVM_GET_TSC_KHZ, 0);
         if (khz <= 0)
             return fail(err, EXIT_NOKVM, EIO,
@@ -67,6 +81,8 @@ int clock_set(struct vcpu *v, int vcpu_fd, struct err *err)
         return fail_errno(err, EXIT_NOKVM, -r,
                           "KVM_VCPU_TSC_OFFSET (needs Linux 5.16 or newer): several vCPUs "
                           "cannot share one clock");
+    if (first)
+        adopt_offset(m, vcpu_fd);
     return 0;
 }
 

@@ -297,7 +297,10 @@ void machine_resume(struct machine *m)
     if (m->gate_shut) {
         m->gate_shut = false;
         m->shift_ns += machine_now_ns() - m->shut_ns;
-        atomic_fetch_sub(&m->tsc_offset, (int64_t)(clock_host_tsc() - m->shut_tsc));
+        if (m->tsc_fixed)
+            log_warn("this KVM cannot stop a guest's TSC: the guest sees the time it was paused");
+        else
+            atomic_fetch_sub(&m->tsc_offset, (int64_t)(clock_host_tsc() - m->shut_tsc));
         pthread_cond_broadcast(&m->go_cond);
     }
     pthread_mutex_unlock(&m->park_lock);

@@ -148,6 +148,7 @@ struct machine {
     int kvm_fd;                /* as in spec */
     int run_size;              /* bytes of struct kvm_run's mapping */
     uint32_t tsc_khz;          /* guest TSC frequency */
+    bool tsc_fixed;            /* KVM ignores TSC offsets: a pause cannot stop the guest's TSC */
     struct kvm_cpuid2 *cpuid;  /* template; vCPU-specific leaves are patched per vCPU */
     struct msr_set *msrs;      /* MSRs a move carries */
     bool mem_fault_info;       /* KVM tells the address of faults */

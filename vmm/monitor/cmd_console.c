@@ -17,7 +17,10 @@
 #include "vmm/monitor/client.h"
 #include "vmm/monitor/commands.h"
 
-enum { ESCAPE = 1 }; /* ctrl-a */
+enum {
+    ESCAPE = 1,     /* ctrl-a */
+    QUIET_MS = 500, /* after the end of a script's input, so long a silence is the end */
+};
 
 /* A terminal that shows a console. */
 struct screen {
@@ -73,7 +76,7 @@ static bool typed(struct screen *s)
 
     if (n < 0)
         return errno == EINTR;
-    if (n == 0) { /* the end of a file or pipe: what the guest says still counts */
+    if (n == 0) { /* the end of a file or pipe: what the guest answers still counts */
         s->input = false;
         return true;
     }
@@ -93,20 +96,22 @@ static bool shown(struct screen *s)
     return n > 0 && write_all(STDOUT_FILENO, buf, (size_t)n);
 }
 
-/* Copies both ways until one side is over. */
+/* Copies both ways until one side is over: the guest's, or the user's and what answers it. */
 static void copy(struct screen *s)
 {
     bool on = true;
+    int n = 1;
 
-    while (on) {
+    while (on && n) {
         struct pollfd p[2] = {{.fd = s->fd, .events = POLLIN},
                               {.fd = s->input ? STDIN_FILENO : -1, .events = POLLIN}};
 
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
+        n = poll(p, 2, s->input ? -1 : QUIET_MS);
+        if (n < 0 && errno != EINTR)
             break;
-        if (p[0].revents)
+        if (n > 0 && p[0].revents)
             on = shown(s);
-        if (on && p[1].revents)
+        if (n > 0 && on && p[1].revents)
             on = typed(s);
     }
 }

@@ -79,7 +79,7 @@ static int prepare(struct run *r, const char *file, struct err *err)
     if (!e)
         e = config_check_files(&r->site, err);
     if (!e)
-        e = topo_read(&r->topo, NULL, err);
+        e = topo_read_here(&r->topo, err);
     if (!e)
         e = site_plan(&r->site, &r->topo, &r->place, err);
     if (!e)

@@ -107,10 +107,14 @@ static inline void relax(void)
 {
     __asm__ volatile("pause" ::: "memory");
 }
-/* Takes what is pending: interrupts are on for a few instructions. */
+/* Takes what is pending, with interrupts on for a moment.  The port writes make even a KVM that
+ * emulates kernels, and looks for interrupts now and then only, come to us. */
 static inline void window(void)
 {
-    __asm__ volatile("sti; nop; nop; nop; nop; cli" ::: "memory");
+    sti();
+    for (unsigned i = 0; i < 8; i++)
+        outb(0x80, 0);
+    cli();
 }
 /* Sleeps until an interrupt; off again afterwards. */
 static inline void sti_hlt_cli(void)
