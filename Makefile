@@ -19,6 +19,7 @@ PREFIX    ?= /usr/local
 SANITIZER ?=
 VERSION   := $(shell cat VERSION)
 
+, := ,
 PKGS   := hwloc libconfig liburing jansson
 CFLAGS ?= -O2 -g
 WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual \
@@ -27,7 +28,11 @@ SAN    := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer)
 DEFS   := -D_GNU_SOURCE -DDISCO_VERSION='"$(VERSION)"'
 ALL    := -std=gnu11 $(DEFS) -I. -I$(B)/gen $(WARN) $(SAN) $(CFLAGS) -pthread
 LINK   := $(SAN) -pthread -Wl,--as-needed $(LDFLAGS)
-LIBS    = $(shell pkg-config --libs $(PKGS)) -ldl -lnuma
+# Small libraries become part of the program: loading them took a fifth of a guest's start.
+STATIC := $(foreach l,config uring jansson numa,\
+            $(if $(wildcard $(shell $(CC) -print-file-name=lib$l.a)),-l$l))
+LIBS    = $(if $(STATIC),-Wl$(,)-Bstatic $(STATIC) -Wl$(,)-Bdynamic) \
+          $(shell pkg-config --libs $(PKGS)) -ldl -lnuma
 
 SRC  := $(sort $(wildcard base/*.c numa/*.c memshare/*.c sched/*.c vmm/*/*.c))
 OBJ  := $(SRC:%.c=$(B)/%.o)

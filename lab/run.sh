@@ -32,6 +32,9 @@ extra=()
 disks=()
 command=()
 
+# The emulated SVM does not intercept XSETBV, so KVM and a guest would disagree on the size of the FPU's state.
+NO_XSAVE=xsave=off,avx=off,avx2=off,fma=off,f16c=off,mpx=off,pku=off,vaes=off
+
 # Set while it runs: this run's directory, its directory in /dev/shm, the emulator's process, QEMU's arguments.
 run=
 shm=
@@ -216,7 +219,7 @@ END
 prepare_machine() {
 	local i backend
 	machine=(-M q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off -accel "tcg,thread=$thread"
-		-cpu max,la57=off -m "$((nodes * mem))M"
+		-cpu "max,la57=off,$NO_XSAVE" -m "$((nodes * mem))M"
 		-smp "$((nodes * cpus)),sockets=$nodes,cores=$cpus,threads=1")
 	# What lab/plugin/svmfix.c mends; LAB_SVMFIX=no leaves it out.
 	if [ "${LAB_SVMFIX:-yes}" = yes ] && [ "$(head -c 4 "$LAB/svmfix.so" | tail -c 3)" = ELF ]; then

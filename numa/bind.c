@@ -15,6 +15,8 @@ void numa_bind_thread(int node)
 
     if (node < 0 || numa_available() < 0 || node > numa_max_node())
         return;
+    if (numa_max_node() == 0) /* nothing to choose from */
+        return;
     cpus = numa_allocate_cpumask();
     if (!cpus)
         return;

@@ -3,6 +3,7 @@
  * disco: the one table of subcommands, help, and the way into them.
  * Nothing is decided here; each command is one function in vmm/monitor/cmd_*.c.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,8 @@ static bool wants_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
     const struct command *c;
+
+    mallopt(M_ARENA_MAX, 1); /* threads allocate next to nothing: no pool of memory for each */
 
     if (argc < 2) {
         help(stderr);

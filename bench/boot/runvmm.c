@@ -362,16 +362,17 @@ static void finish(struct job *j)
         json_real((double)ru.ru_stime.tv_sec * 1e3 + (double)ru.ru_stime.tv_usec / 1e3));
 }
 
-/* The figures that disco prints itself (run --json), the last line that is an object. */
+/* The figures that disco prints itself (run --json): the object that has "exits". */
 static void take_own_json(struct job *j)
 {
-    char *at = j->console, *line;
     json_t *o = NULL;
 
-    while ((line = strstr(at, "{\"name\""))) {
-        json_decref(o);
-        o = json_loads(line, JSON_DISABLE_EOF_CHECK, NULL);
-        at = line + 1;
+    for (char *at = j->console; !o && (at = strstr(at, "{\"name\"")); at++) {
+        o = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+        if (o && !json_object_get(o, "exits")) {
+            json_decref(o);
+            o = NULL;
+        }
     }
     if (o)
         json_object_set_new(j->row, "own", o);

@@ -30,8 +30,10 @@
 
 /* What is used of QEMU's plugin interface (its header is in no package). */
 typedef uint64_t qemu_plugin_id_t;
-void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, unsigned));
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *), void *data);
+void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t id,
+                                       void (*cb)(qemu_plugin_id_t, unsigned));
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *),
+                                    void *data);
 int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv);
 extern __attribute__((visibility("default"))) int qemu_plugin_version;
 int qemu_plugin_version = PLUGIN_API;
@@ -40,156 +42,158 @@ int qemu_plugin_version = PLUGIN_API;
 #define VECTOR_SYSCALL        0x80
 #define VECTOR_LAST           0xff
 #define CLASS_WORDS           128 /* how far into the CPU's class its table of operations is looked for */
-#define OPS_WORDS             40  /* more than any version's table has */
-#define CODE_BYTES            64  /* of the function that tells where exception_index is */
+#define OPS_WORDS             40 /* more than any version's table has */
+#define CODE_BYTES            64 /* of the function that tells where exception_index is */
 
 /* All that this plugin knows; written before the CPUs run, but for the counter. */
 static struct svmfix {
-	bool tried;                    /* patching was attempted */
-	uintptr_t low, high;           /* where QEMU's own program is in memory */
-	size_t index_offset;           /* of exception_index in QEMU's CPU object, bytes */
-	void (*do_interrupt)(void *);  /* QEMU's own operation */
-	void (*cpu_exit)(void *);      /* asks a CPU to leave the emulation loop */
-	uintptr_t ops[OPS_WORDS];      /* our copy of the table of operations */
-	const char *log;               /* file for the count, or NULL */
-	atomic_ulong dropped;          /* notes dropped */
+    bool tried;                   /* patching was attempted */
+    uintptr_t low, high;          /* where QEMU's own program is in memory */
+    size_t index_offset;          /* of exception_index in QEMU's CPU object, bytes */
+    void (*do_interrupt)(void *); /* QEMU's own operation */
+    void (*cpu_exit)(void *);     /* asks a CPU to leave the emulation loop */
+    uintptr_t ops[OPS_WORDS];     /* our copy of the table of operations */
+    const char *log;              /* file for the count, or NULL */
+    atomic_ulong dropped;         /* notes dropped */
 } fix;
 
 /* In the place of QEMU's do_interrupt: called for the pending exception of a CPU. */
 static void do_interrupt(void *cpu)
 {
-	int vector;
+    int vector;
 
-	memcpy(&vector, (const char *)cpu + fix.index_offset, sizeof(vector));
-	if (vector < VECTOR_FIRST_EXTERNAL || vector > VECTOR_LAST || vector == VECTOR_SYSCALL) {
-		fix.do_interrupt(cpu);
-		return;
-	}
-	atomic_fetch_add(&fix.dropped, 1);
-	/* The caller clears the note.  The loop was about to be left: let it try again. */
-	fix.cpu_exit(cpu);
+    memcpy(&vector, (const char *)cpu + fix.index_offset, sizeof(vector));
+    if (vector < VECTOR_FIRST_EXTERNAL || vector > VECTOR_LAST || vector == VECTOR_SYSCALL) {
+        fix.do_interrupt(cpu);
+        return;
+    }
+    atomic_fetch_add(&fix.dropped, 1);
+    /* The caller clears the note.  The loop was about to be left: let it try again. */
+    fix.cpu_exit(cpu);
 }
 
 /* dl_iterate_phdr: the first object is the program itself. */
 static int find_program(struct dl_phdr_info *info, size_t size, void *data)
 {
-	(void)size;
-	(void)data;
-	fix.low = UINTPTR_MAX;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
+    (void)size;
+    (void)data;
+    fix.low = UINTPTR_MAX;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + ph->p_vaddr;
 
-		if (ph->p_type != PT_LOAD)
-			continue;
-		if (start < fix.low)
-			fix.low = start;
-		if (start + ph->p_memsz > fix.high)
-			fix.high = start + ph->p_memsz;
-	}
-	return 1;
+        if (ph->p_type != PT_LOAD)
+            continue;
+        if (start < fix.low)
+            fix.low = start;
+        if (start + ph->p_memsz > fix.high)
+            fix.high = start + ph->p_memsz;
+    }
+    return 1;
 }
 
 /* The offset of exception_index: cpu_loop_exit_noexc() sets it to -1, `movl $-1, offset(%rdi)`. */
 static bool find_index(void)
 {
-	const unsigned char *code = dlsym(RTLD_DEFAULT, "cpu_loop_exit_noexc");
+    const unsigned char *code = dlsym(RTLD_DEFAULT, "cpu_loop_exit_noexc");
 
-	for (int i = 0; code && i < CODE_BYTES; i++) {
-		uint32_t offset, value;
+    for (int i = 0; code && i < CODE_BYTES; i++) {
+        uint32_t offset, value;
 
-		memcpy(&offset, code + i + 2, sizeof(offset));
-		memcpy(&value, code + i + 6, sizeof(value));
-		if (code[i] == 0xc7 && code[i + 1] == 0x87 && value == UINT32_MAX && offset < 0x2000) {
-			fix.index_offset = offset;
-			return true;
-		}
-	}
-	return false;
+        memcpy(&offset, code + i + 2, sizeof(offset));
+        memcpy(&value, code + i + 6, sizeof(value));
+        if (code[i] == 0xc7 && code[i + 1] == 0x87 && value == UINT32_MAX && offset < 0x2000) {
+            fix.index_offset = offset;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* At which word from `ops`, an address in the program, QEMU's do_interrupt is; OPS_WORDS if it is not. */
 static int slot_of(uintptr_t ops)
 {
-	int i = 0;
+    int i = 0;
 
-	if (ops < fix.low || ops + sizeof(fix.ops) > fix.high || ops % sizeof(void *))
-		return OPS_WORDS;
-	while (i < OPS_WORDS && ((const uintptr_t *)ops)[i] != (uintptr_t)fix.do_interrupt)
-		i++;
-	return i;
+    if (ops < fix.low || ops + sizeof(fix.ops) > fix.high || ops % sizeof(void *))
+        return OPS_WORDS;
+    while (i < OPS_WORDS && ((const uintptr_t *)ops)[i] != (uintptr_t)fix.do_interrupt)
+        i++;
+    return i;
 }
 
 /* Puts our table in the place of QEMU's in the CPUs' class. Returns NULL or what is missing. */
 static const char *patch(void)
 {
-	void *(*get_cpu)(int) = (void *(*)(int))dlsym(RTLD_DEFAULT, "qemu_get_cpu");
-	void *(*get_class)(void *) = (void *(*)(void *))dlsym(RTLD_DEFAULT, "object_get_class");
-	uintptr_t *class, *ops = NULL;
-	int slot = OPS_WORDS;
+    void *(*get_cpu)(int) = (void *(*)(int))dlsym(RTLD_DEFAULT, "qemu_get_cpu");
+    void *(*get_class)(void *) = (void *(*)(void *))dlsym(RTLD_DEFAULT, "object_get_class");
+    uintptr_t *class, *ops = NULL;
+    int slot = OPS_WORDS;
 
-	fix.do_interrupt = (void (*)(void *))dlsym(RTLD_DEFAULT, "x86_cpu_do_interrupt");
-	fix.cpu_exit = (void (*)(void *))dlsym(RTLD_DEFAULT, "cpu_exit");
-	if (!get_cpu || !get_class || !fix.do_interrupt || !fix.cpu_exit)
-		return "a function";
-	if (!get_cpu(0))
-		return "the first CPU";
-	if (!find_index())
-		return "exception_index";
-	dl_iterate_phdr(find_program, NULL);
-	class = get_class(get_cpu(0));
-	/* Tables follow each other in memory: the one that is meant begins nearest before the entry. */
-	for (int i = 0; i < CLASS_WORDS; i++) {
-		if (slot_of(class[i]) < slot) {
-			slot = slot_of(class[i]);
-			ops = &class[i];
-		}
-	}
-	if (!ops)
-		return "the table of operations";
-	memcpy(fix.ops, (const void *)*ops, sizeof(fix.ops));
-	fix.ops[slot] = (uintptr_t)do_interrupt;
-	*ops = (uintptr_t)fix.ops;
-	return NULL;
+    fix.do_interrupt = (void (*)(void *))dlsym(RTLD_DEFAULT, "x86_cpu_do_interrupt");
+    fix.cpu_exit = (void (*)(void *))dlsym(RTLD_DEFAULT, "cpu_exit");
+    if (!get_cpu || !get_class || !fix.do_interrupt || !fix.cpu_exit)
+        return "a function";
+    if (!get_cpu(0))
+        return "the first CPU";
+    if (!find_index())
+        return "exception_index";
+    dl_iterate_phdr(find_program, NULL);
+    class = get_class(get_cpu(0));
+    /* Tables follow each other in memory: the one that is meant begins nearest before the entry. */
+    for (int i = 0; i < CLASS_WORDS; i++) {
+        if (slot_of(class[i]) < slot) {
+            slot = slot_of(class[i]);
+            ops = &class[i];
+        }
+    }
+    if (!ops)
+        return "the table of operations";
+    memcpy(fix.ops, (const void *)*ops, sizeof(fix.ops));
+    fix.ops[slot] = (uintptr_t)do_interrupt;
+    *ops = (uintptr_t)fix.ops;
+    return NULL;
 }
 
 /* Each CPU's start; the first one's is used. */
 static void vcpu_init(qemu_plugin_id_t id, unsigned cpu)
 {
-	const char *missing;
+    const char *missing;
 
-	(void)id;
-	(void)cpu;
-	if (fix.tried)
-		return;
-	fix.tried = true;
-	missing = patch();
-	if (missing)
-		fprintf(stderr, "lab: svmfix: this QEMU is another than expected (%s): guests may hang\n", missing);
+    (void)id;
+    (void)cpu;
+    if (fix.tried)
+        return;
+    fix.tried = true;
+    missing = patch();
+    if (missing)
+        fprintf(stderr,
+                "lab: svmfix: this QEMU is another than expected (%s): guests may hang\n",
+                missing);
 }
 
 /* The end of the emulation: the count, for who wants it. */
 static void at_exit(qemu_plugin_id_t id, void *data)
 {
-	FILE *file = fix.log ? fopen(fix.log, "we") : NULL;
+    FILE *file = fix.log ? fopen(fix.log, "we") : NULL;
 
-	(void)id;
-	(void)data;
-	if (file) {
-		fprintf(file, "%lu\n", atomic_load(&fix.dropped));
-		fclose(file);
-	}
+    (void)id;
+    (void)data;
+    if (file) {
+        fprintf(file, "%lu\n", atomic_load(&fix.dropped));
+        fclose(file);
+    }
 }
 
 /* Called by QEMU when the plugin is loaded. */
-__attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc,
-							       char **argv)
+__attribute__((visibility("default"))) int
+qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv)
 {
-	(void)info;
-	for (int i = 0; i < argc; i++)
-		if (!strncmp(argv[i], "log=", 4))
-			fix.log = strdup(argv[i] + 4);
-	qemu_plugin_register_vcpu_init_cb(id, vcpu_init);
-	qemu_plugin_register_atexit_cb(id, at_exit, NULL);
-	return 0;
+    (void)info;
+    for (int i = 0; i < argc; i++)
+        if (!strncmp(argv[i], "log=", 4))
+            fix.log = strdup(argv[i] + 4);
+    qemu_plugin_register_vcpu_init_cb(id, vcpu_init);
+    qemu_plugin_register_atexit_cb(id, at_exit, NULL);
+    return 0;
 }

@@ -86,11 +86,12 @@ static size_t get(struct fixture *f)
     struct iovec iov = {f->got, sizeof(f->got)};
 
     for (int i = 0; i < 50; i++) {
-        ssize_t n = f->be->ops->recv(f->be, &iov, 1);
+        ssize_t n;
 
+        evloop_once(&f->io, 100);
+        n = f->be->ops->recv(f->be, &iov, 1);
         if (n > 0)
             return (size_t)n;
-        evloop_once(&f->io, 100);
     }
     return 0;
 }

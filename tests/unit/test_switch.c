@@ -305,7 +305,7 @@ static void slow_port(void **state)
     marker(f, 3, 3);
     assert_true(stats(f, 2).dropped > 0);
     assert_int_equal(stats(f, 1).dropped + stats(f, 0).dropped + stats(f, 3).dropped, 0);
-    for (unsigned i = 0; i < 5000 && hear(f, 2) == BIG; i++)
+    while (recv(f->fd[2], f->got, BIG, MSG_DONTWAIT) > 0)
         heard++;
     assert_true(heard > 0);
 }
@@ -405,7 +405,7 @@ static void *talk(void *arg)
         listen_to(w);
     }
     atomic_fetch_sub(w->running, 1);
-    while (poll(&p, 1, atomic_load(w->running) ? 5000 : 300) > 0)
+    while (poll(&p, 1, 200) > 0 || atomic_load(w->running))
         listen_to(w);
     return NULL;
 }

@@ -90,14 +90,22 @@ static void set_boot_msrs(int fd)
     }
 }
 
-/* The local APIC's base and the BSP flag, which KVM keeps without an in-kernel APIC. */
+/* IA32_APIC_BASE at power-up.  As firmware does on machines with more CPUs than xAPIC ids can
+ * number, such a guest starts in x2APIC mode: Linux drops MADT entries above 254 otherwise. */
+uint64_t incarnation_apic_base(const struct vcpu *v)
+{
+    return MMIO_LAPIC | 0x800 | (v->id == 0 ? 0x100 : 0) |
+           (v->m->spec.nvcpus > 254 ? 0x400 : 0);
+}
+
+/* The local APIC's base, which KVM keeps without an in-kernel APIC. */
 static int set_apic_base(const struct vcpu *v, int fd)
 {
     struct kvm_sregs s;
 
     if (ioctl(fd, KVM_GET_SREGS, &s))
         return -errno;
-    s.apic_base = MMIO_LAPIC | 0x800 | (v->id == 0 ? 0x100 : 0);
+    s.apic_base = incarnation_apic_base(v);
     return ioctl(fd, KVM_SET_SREGS, &s) ? -errno : 0;
 }
 

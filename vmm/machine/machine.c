@@ -100,6 +100,7 @@ static int make_vcpus(struct machine *m, struct err *err)
         struct vcpu *v = &m->vcpus[i];
 
         v->apic = irq_lapic(m->irq, i);
+        lapic_set_base(v->apic, incarnation_apic_base(v));
         r = incarnation_new(v, v->view, err);
         v->fd = v->inc[v->view].fd;
         v->run = v->inc[v->view].run;
@@ -145,6 +146,46 @@ static int ask_kvm(struct machine *m, struct err *err)
     return 0;
 }
 
+/* What cpuid_template() is asked and answers, on a thread of its own. */
+struct cpuid_ask {
+    struct machine *m; /* its cpuid is written */
+    struct err err;    /* what went wrong */
+    int result;        /* 0 or -errno */
+};
+
+static void *ask_cpuid(void *arg)
+{
+    struct cpuid_ask *ask = arg;
+
+    ask->result = cpuid_template(ask->m, &ask->err);
+    return NULL;
+}
+
+/* Memory, interrupt controllers and views.  Meanwhile another thread asks what CPUs may be like:
+ * where KVM itself runs in a virtual machine each CPUID of the host is slow, and it takes as long
+ * as all the rest. */
+static int make_board(struct machine *m, const struct irq_host *host, struct err *err)
+{
+    struct cpuid_ask ask = {.m = m};
+    pthread_t thread;
+    bool apart = pthread_create(&thread, NULL, ask_cpuid, &ask) == 0;
+    int r = mem_init(&m->mem, &m->spec.mem, err);
+
+    if (!r)
+        r = irqchip_new(&m->irq, m->spec.nvcpus, host, err);
+    if (!r)
+        r = make_views(m, err);
+    if (apart)
+        pthread_join(thread, NULL);
+    else
+        ask_cpuid(&ask);
+    if (!r && ask.result) {
+        r = ask.result;
+        *err = ask.err;
+    }
+    return r;
+}
+
 int machine_init(struct machine *m, const struct machine_spec *spec, struct err *err)
 {
     const struct irq_host host = {.kick = host_kick,
@@ -168,15 +209,9 @@ int machine_init(struct machine *m, const struct machine_spec *spec, struct err 
     m->mem.fd = -1;
     r = ask_kvm(m, err);
     if (!r)
-        r = cpuid_template(m, err);
-    if (!r)
         r = msr_set_new(m, err);
     if (!r)
-        r = mem_init(&m->mem, &m->spec.mem, err);
-    if (!r)
-        r = irqchip_new(&m->irq, spec->nvcpus, &host, err);
-    if (!r)
-        r = make_views(m, err);
+        r = make_board(m, &host, err);
     if (!r)
         r = make_vcpus(m, err);
     m->spec.vcpu_node = NULL;
@@ -296,11 +331,12 @@ void machine_resume(struct machine *m)
     pthread_mutex_lock(&m->park_lock);
     if (m->gate_shut) {
         m->gate_shut = false;
-        m->shift_ns += machine_now_ns() - m->shut_ns;
-        if (m->tsc_fixed)
-            log_warn("this KVM cannot stop a guest's TSC: the guest sees the time it was paused");
-        else
+        if (!m->tsc_fixed)
             atomic_fetch_sub(&m->tsc_offset, (int64_t)(clock_host_tsc() - m->shut_tsc));
+        else if (!m->shift_ns)
+            log_warn(
+                "this KVM cannot stop a guest's TSC: the guest sees the time it was paused");
+        m->shift_ns += machine_now_ns() - m->shut_ns;
         pthread_cond_broadcast(&m->go_cond);
     }
     pthread_mutex_unlock(&m->park_lock);

@@ -235,6 +235,9 @@ void vcpu_count(struct vcpu *v, enum exit_kind k);
 int incarnation_new(struct vcpu *v, unsigned view, struct err *err);
 void incarnation_free(struct vcpu *v, unsigned view);
 
+/* What the vCPU's IA32_APIC_BASE holds at power-up. */
+uint64_t incarnation_apic_base(const struct vcpu *v);
+
 /* Carries the state to another view's incarnation and makes that the current one. Owner, outside
  * KVM_RUN. 0 or -errno; on failure the vCPU stays where it is. */
 int incarnation_move(struct vcpu *v, unsigned view);

@@ -193,9 +193,10 @@ int mguest_spawn(struct mguest *g, struct err *err)
     r = watch_process(g);
     if (!r)
         r = send_start(g);
-    if (r)
+    if (r && r != -EPIPE) /* dead already: its pidfd tells how */
         return fail_errno(err, EXIT_INTERNAL, -r, "the process of guest %s cannot be reached",
                           g->cfg->name);
+    r = 0;
     for (unsigned i = 0; !r && i < 2; i++)
         if (g->con[i])
             r = conring_start(g->con[i], g->host->loop, err);
@@ -223,6 +224,7 @@ uint32_t mguest_ask(struct mguest *g, enum proto_type type, const void *body, si
     if (!++g->seq)
         g->seq = 1;
     out.seq = g->seq;
+    g->unanswered += type != PROTO_GO;
     if (proto_send(&g->chan, &out)) {
         mguest_slay(g); /* it does not read: it hangs, or is gone */
         return 0;
@@ -319,8 +321,9 @@ static void handle(struct mguest *g, const struct proto_msg *m)
         g->host->ops->ready(g->host->arg, g);
         return;
     case PROTO_REPLY:
-        if (!m->seq || m->seq > g->seq)
+        if (!g->unanswered || !m->seq || m->seq > g->seq)
             break;
+        g->unanswered--;
         g->host->ops->reply(g->host->arg, g, m);
         return;
     case PROTO_FAILED:

@@ -71,6 +71,7 @@ struct mguest {
     pid_t pid;                      /* its process, 0: none or reaped */
     struct evsrc pidsrc;            /* pidfd, owned; -1: none */
     uint32_t seq;                   /* number of the last request */
+    uint32_t unanswered;            /* requests the cell has yet to answer */
     enum mguest_state state;        /* see the head */
     bool paused;                    /* as the monitor asked */
     enum mguest_why why;            /* why it is being ended */

@@ -468,7 +468,7 @@ void guest_main(uint32_t magic, uint32_t info)
     boot.cmdline = (const char *)mem32(info + (magic == MB_MAGIC ? 16 : 24));
     memcpy((void *)AP_PAGE, ap_start, (size_t)(ap_end - ap_start));
     no_iret = option_is("iret", "no");
-    tsc_khz = option_number("khz", 0);
+    tsc_khz = option_number("tsc_early_khz", 0);
     if (!tsc_khz)
         tsc_khz = measure_khz();
     guest_test(&boot);

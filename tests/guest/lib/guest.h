@@ -204,7 +204,7 @@ void cpu_start(uint32_t id);
 bool wait_for(const volatile uint32_t *word, uint32_t at_least, uint32_t ms);
 
 /* ---- time ---- */
-extern uint32_t tsc_khz; /* from the command line (khz=), else measured by the APIC timer */
+extern uint32_t tsc_khz; /* told by PVH (tsc_early_khz=), else by the APIC timer */
 void delay_us(uint32_t us);
 uint32_t elapsed_us(uint64_t since);
 
