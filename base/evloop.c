@@ -126,6 +126,11 @@ void evloop_stop(struct evloop *l)
         return; /* the counter is full: the loop is awake already */
 }
 
+void evloop_rearm(struct evloop *l)
+{
+    atomic_store(&l->stop, false);
+}
+
 int evloop_timerfd(uint64_t first_ns, uint64_t period_ns)
 {
     struct itimerspec its = {

@@ -56,6 +56,9 @@ void evloop_once(struct evloop *l, int timeout_ms);
 /* Ends evloop_run() soon.  Any thread. */
 void evloop_stop(struct evloop *l);
 
+/* Lets a stopped loop be run again.  While it does not run. */
+void evloop_rearm(struct evloop *l);
+
 /* Makes a periodic or one-shot timer descriptor: first after first_ns, then every period_ns
  * (0: once).  Returns the timerfd or -errno; its reader must read 8 bytes. */
 int evloop_timerfd(uint64_t first_ns, uint64_t period_ns);

@@ -1,35 +1,40 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# build.sh: makes what the lab is built of, from Debian packages: kernels, initramfs, the guests' userlands.
+# build.sh: makes what the lab is built of, from Debian packages: kernels, initramfs, the guests'
+# userlands.
 #
-# Use:      lab/build.sh [base|image|all]   base: kernels and initramfs; image: the Debian disk as well (default all)
+# Use:      lab/build.sh [base|image|all]   base: kernels and initramfs; image: the Debian disk as
+#           well (default all)
 # Gives:    in $LAB (default $B/lab, B default build):
-#             host-vmlinux host.cpio host/lib/modules    the emulated machine's kernel (unmodified), initramfs, modules
-#             guest-vmlinuz guest-vmlinux guest/lib/modules   the guests' kernel: bzImage, ELF, modules
-#             svmfix.so                                  a plugin that mends a fault of the emulator
-#             guest-busybox.cpio.gz                      the small guest: lab/guest/init and its jobs
-#             debian.ext4 debian.list                    a real Debian root disk, and its packages with versions
-# Holds:    nothing is installed on the machine; what is there and newer than its sources is kept; one at a time
-#           (a lock), and a file appears only when it is complete.
+#             host-vmlinux, host.cpio, host/      the emulated machine's kernel (unmodified),
+#                                                 initramfs, modules
+#             guest-vmlinuz, guest-vmlinux, guest/   the guests' kernel: bzImage, ELF, modules
+#             svmfix.so                           a plugin that mends a fault of the emulator
+#             guest-busybox.cpio.gz               the small guest: lab/guest/init and its jobs
+#             debian.ext4, debian.list            a real Debian root disk; its packages, versions
+# Holds:    nothing is installed on the machine; what is there and newer than its sources is kept;
+#           one at a time (a lock), and a file appears only when it is complete.
 # shellcheck disable=SC2086,SC2016 # lists of names are meant to split; formats are apt's and awk's
 set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# Modules in the emulated machine's initramfs, what they need included: consoles and shares first, then KVM.
+# Modules in the emulated machine's initramfs, what they need included: consoles and shares first,
+# then KVM.
 HOST_MODULES='virtio_pci virtio_console 9pnet_virtio 9p virtio_blk kvm_amd'
 # Drivers of the small guest, loaded when there is such a device; built-in ones are passed over.
-GUEST_DRIVERS='virtio_pci virtio_mmio virtio_blk virtio_net virtio_console virtio_rng virtio_balloon virtiofs
-               ext4 overlay af_packet'
+GUEST_DRIVERS='virtio_pci virtio_mmio virtio_blk virtio_net virtio_console virtio_rng
+               virtio_balloon virtiofs ext4 overlay af_packet'
 # Parts of the kernel packages that no lab needs; they are three quarters of their size.
-UNUSED='drivers/gpu drivers/media drivers/infiniband drivers/isdn drivers/scsi drivers/staging drivers/usb
-        drivers/iio drivers/hwmon drivers/mtd drivers/platform drivers/ata drivers/bluetooth drivers/mmc
-        drivers/net/ethernet drivers/net/wireless drivers/net/usb drivers/net/can drivers/input sound
+UNUSED='drivers/gpu drivers/media drivers/infiniband drivers/isdn drivers/scsi drivers/staging
+        drivers/usb drivers/iio drivers/hwmon drivers/mtd drivers/platform drivers/ata
+        drivers/bluetooth drivers/mmc drivers/net/ethernet drivers/net/wireless drivers/net/usb
+        drivers/net/can drivers/input sound
         fs/ocfs2 fs/gfs2 fs/ceph fs/cifs net/bluetooth net/wireless net/mac80211 net/can'
 # The real userland: a compiler and make, tools for disks and networks, a system manager, a login.
-IMAGE_PACKAGES='systemd-sysv,udev,dbus,login,gcc,libc6-dev,make,fio,iproute2,iputils-ping,netcat-openbsd,wget
-                kmod,procps,busybox-static,stress-ng'
+IMAGE_PACKAGES='systemd-sysv udev dbus login gcc libc6-dev make fio iproute2 iputils-ping
+                netcat-openbsd wget kmod procps busybox-static stress-ng'
 # The package whose source the guests compile.
 DEMO_SOURCE=bzip2
 
@@ -40,7 +45,8 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# apt_get ARGS...: apt-get that refreshes its lists once when they do not know or no longer have what is asked for.
+# apt_get ARGS...: apt-get that refreshes its lists once when they do not know or no longer have
+# what is asked for.
 apt_get() {
 	local opts=(-q -o APT::Sandbox::User=root)
 	apt-get "${opts[@]}" "$@" >"$tmp/apt.log" 2>&1 && return
@@ -53,7 +59,8 @@ apt_get() {
 	die 1 "apt-get $* failed"
 }
 
-# kernel_packages NAME...: the packages that hold the kernel behind the first of these names that the archive knows.
+# kernel_packages NAME...: the packages that hold the kernel behind the first of these names that
+# the archive knows.
 kernel_packages() {
 	local name found
 	for name; do
@@ -69,7 +76,8 @@ kernel_packages() {
 	done
 }
 
-# extract_vmlinux BZIMAGE ELF: takes the ELF file out of a bzImage (boot protocol 2.08: payload_offset and _length).
+# extract_vmlinux BZIMAGE ELF: takes the ELF file out of a bzImage (boot protocol 2.08:
+# payload_offset and _length).
 extract_vmlinux() {
 	local sects offset length start
 	sects=$(od -An -tu1 -j $((0x1f1)) -N1 "$1")
@@ -88,7 +96,8 @@ extract_vmlinux() {
 	[ "$(head -c 4 "$2" | tail -c 3)" = ELF ] || die 1 "$1: no ELF file inside"
 }
 
-# kernel WHO NAME...: fetches and unpacks a kernel into $LAB/WHO, and makes WHO-vmlinuz and WHO-vmlinux.
+# kernel WHO NAME...: fetches and unpacks a kernel into $LAB/WHO, and makes WHO-vmlinuz and
+# WHO-vmlinux.
 kernel() {
 	local who=$1 packages package ver dir=$tmp/$1 part
 	shift
@@ -125,7 +134,8 @@ module_files() {
 		awk '$1 == "insmod" { print $2 }'
 }
 
-# copy_module FILE DIR: copies a module there, uncompressed, and prints its name without the compression's suffix.
+# copy_module FILE DIR: copies a module there, uncompressed, and prints its name without the
+# compression's suffix.
 copy_module() {
 	local name
 	name=$(basename "$1")
@@ -160,7 +170,8 @@ host_initramfs() {
 	mkdir "$dir"/var/{lib,log,cache}
 	cp "$(command -v busybox)" "$dir/boot/bin/busybox"
 	for name in $HOST_MODULES; do module_files host "$name"; done | awk '!seen[$0]++' >"$tmp/files"
-	while read -r file; do copy_module "$file" "$dir/boot/modules"; done <"$tmp/files" >"$dir/boot/modules/order"
+	while read -r file; do copy_module "$file" "$dir/boot/modules"; done \
+		<"$tmp/files" >"$dir/boot/modules/order"
 	[ -s "$dir/boot/modules/order" ] || die 1 "the host kernel has none of: $HOST_MODULES"
 	cp lab/host/init "$dir/init"
 	cp lab/host/etc/* "$dir/etc/"
@@ -177,7 +188,9 @@ guest_initramfs() {
 	cp "$(command -v busybox)" "$dir/bin/busybox"
 	for name in $GUEST_DRIVERS; do
 		files=
-		while read -r file; do files+=" $(copy_module "$file" "$dir/lib/modules")"; done < <(module_files guest "$name")
+		while read -r file; do
+			files+=" $(copy_module "$file" "$dir/lib/modules")"
+		done < <(module_files guest "$name")
 		[ -z "$files" ] || echo "$name$files"
 	done >"$dir/lib/drivers"
 	cp lab/guest/init "$dir/init"
@@ -194,13 +207,14 @@ guest_initramfs() {
 	mv "$tmp/guest.cpio.gz" "$LAB/guest-busybox.cpio.gz"
 }
 
-# The plugin that mends the emulator (lab/plugin/svmfix.c says what); left out when this QEMU does not take it.
+# The plugin that mends the emulator (lab/plugin/svmfix.c says what); left out when this QEMU does
+# not take it.
 emulator_fix() {
 	local api=1
 	! stale "$LAB/svmfix.so" lab/plugin lab/build.sh || {
 		qemu-system-x86_64 --version | grep -Eq 'version (9|[1-9][0-9])\.' && api=2
-		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden -DPLUGIN_API=$api \
-			-o "$tmp/svmfix.so" lab/plugin/svmfix.c -ldl
+		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden \
+			-DPLUGIN_API=$api -o "$tmp/svmfix.so" lab/plugin/svmfix.c -ldl
 		if ! echo quit | qemu-system-x86_64 -M none -accel tcg -display none -monitor stdio \
 			-plugin "$tmp/svmfix.so" >"$tmp/probe.log" 2>&1; then
 			say "this QEMU does not load svmfix.so; guests in the lab may hang"
@@ -210,18 +224,22 @@ emulator_fix() {
 	}
 }
 
-# sources TYPE: the distribution's own package sources of this machine as one-line entries of that type.
+# sources TYPE: the distribution's own package sources of this machine as one-line entries of that
+# type.
 sources() {
 	local key=
 	# shellcheck source=/dev/null
 	. /etc/os-release
-	for key in "/usr/share/keyrings/$ID-archive-keyring.gpg" ''; do [ -z "$key" ] || [ ! -r "$key" ] || break; done
-	apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+	key=/usr/share/keyrings/$ID-archive-keyring.gpg
+	[ -r "$key" ] || key=
+	apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)' \
+		'Created-By: Packages' |
 		awk -v type="$1" -v id="$ID" -v key="$key" 'tolower($1) == id && !seen[$0]++ {
 			print type, (key == "" ? "" : "[signed-by=" key "] ") $2, $3, $4 }'
 }
 
-# demo_source DIR: unpacks the source package that the guests compile into DIR, with the distribution's patches.
+# demo_source DIR: unpacks the source package that the guests compile into DIR, with the
+# distribution's patches.
 demo_source() {
 	local state=$tmp/src
 	say "source of $DEMO_SOURCE"
@@ -253,15 +271,17 @@ fill_image() {
 	echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"
 	# What only costs time in a guest of this kind.
 	for unit in systemd-networkd-wait-online.service systemd-timesyncd.service apt-daily.timer \
-		apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_reap.service e2scrub_all.timer fstrim.timer \
-		systemd-pstore.service systemd-firstboot.service systemd-binfmt.service; do
+		apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_reap.service e2scrub_all.timer \
+		fstrim.timer 		systemd-pstore.service systemd-firstboot.service systemd-binfmt.service; do
 		ln -sf /dev/null "$root/etc/systemd/system/$unit"
 	done
 	mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
-	ln -sf /lib/systemd/system/systemd-networkd.service "$root/etc/systemd/system/multi-user.target.wants/"
+	ln -sf /lib/systemd/system/systemd-networkd.service \
+		"$root/etc/systemd/system/multi-user.target.wants/"
 }
 
-# make_ext4 ROOT FILE: an ext4 file system with what is in ROOT and a third more room, made without mounting.
+# make_ext4 ROOT FILE: an ext4 file system with what is in ROOT and a third more room, made without
+# mounting.
 make_ext4() {
 	local mb
 	mb=$(du -sm --apparent-size "$1" | cut -f 1)
@@ -279,7 +299,7 @@ debian_image() {
 		inside='unshare --map-root-user --map-auto --'
 	fi
 	demo_source "$tmp/demo"
-	say "Debian userland: $suite with ${IMAGE_PACKAGES//[[:space:]]/ } (a minute or two)"
+	say "Debian userland: $suite with" $IMAGE_PACKAGES "(a minute or two)"
 	sources deb >"$tmp/sources.list"
 	mmdebstrap --quiet --variant=minbase --include="$(echo $IMAGE_PACKAGES | tr ' ' ',')" \
 		--aptopt='APT::Install-Recommends "false"' --dpkgopt='path-exclude=/usr/share/man/*' \
@@ -295,7 +315,8 @@ debian_image() {
 		tar -x --numeric-owner -C '$root' --exclude='./dev/*' -f '$tmp/debian.tar'
 		rm '$tmp/debian.tar'
 		fill_image '$root'
-		awk '/^Package: /{p=\$2} /^Version: /{print p, \$2}' '$root/var/lib/dpkg/status' >'$tmp/debian.list'
+		awk '/^Package: /{p=\$2} /^Version: /{print p, \$2}' '$root/var/lib/dpkg/status' \
+			>'$tmp/debian.list'
 		make_ext4 '$root' '$tmp/debian.ext4'
 		rm -rf --one-file-system '$root'"
 	mv "$tmp/debian.list" "$LAB/debian.list"

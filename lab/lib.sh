@@ -3,9 +3,10 @@
 #
 # lib.sh: what the lab's scripts have in common; sourced, never run.
 #
-# Gives:    REPO (the tree), CALLER (the directory we were called from), B (build directory), LAB (the lab's cache, default $B/lab), say, die, from_caller,
-#           comma.
-# Holds:    the current directory becomes the tree, so that relative paths of B and LAB mean what make means.
+# Gives:    REPO (the tree), CALLER (the directory we were called from), B (build directory), LAB
+#           (the lab's cache, default $B/lab), say, die, from_caller, comma.
+# Holds:    the current directory becomes the tree, so that relative paths of B and LAB mean what
+#           make means.
 
 CALLER=$PWD
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

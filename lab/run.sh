@@ -1,14 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# run.sh: boots the lab, an emulated NUMA machine with a working /dev/kvm, and runs one command in it as root.
+# run.sh: boots the lab, an emulated NUMA machine with a working /dev/kvm, and runs one command in
+# it as root.
 #
 # Use:      lab/run.sh [OPTION...] -- SCRIPT|COMMAND [ARGUMENT...]      (--help lists the options)
-# Gives:    the command's output, live, and its exit status; 124 after --timeout, 125 when the emulated machine died
-#           or could not start. A kernel's complaints (BUG, WARNING, stall ...) are shown at the end.
-# Inside:   /build (the build directory), /repo (this tree, the current directory), /lab (kernels, initramfs, disk
-#           image; see build.sh), /in: read-only; /out: kept; /usr: this machine's own, so its programs run there.
-# Holds:    the emulator never outlives this script; several may run at the same time; nothing is left in /tmp.
+# Gives:    the command's output, live, and its exit status; 124 after --timeout, 125 when the
+#           emulated machine died or could not start. A kernel's complaints (BUG, WARNING, stall
+#           ...) are shown at the end.
+# Inside:   /build (the build directory), /repo (this tree, the current directory), /lab (kernels,
+#           initramfs, disk image; see build.sh), /in: read-only; /out: kept; /usr: this machine's
+#           own, so its programs run there.
+# Holds:    the emulator never outlives this script; several may run at the same time; nothing is
+#           left in /tmp.
 set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -32,10 +36,12 @@ extra=()
 disks=()
 command=()
 
-# The emulated SVM does not intercept XSETBV, so KVM and a guest would disagree on the size of the FPU's state.
+# The emulated SVM does not intercept XSETBV, so KVM and a guest would disagree on the size of the
+# FPU's state.
 NO_XSAVE=xsave=off,avx=off,avx2=off,fma=off,f16c=off,mpx=off,pku=off,vaes=off
 
-# Set while it runs: this run's directory, its directory in /dev/shm, the emulator's process, QEMU's arguments.
+# Set while it runs: this run's directory, its directory in /dev/shm, the emulator's process,
+# QEMU's arguments.
 run=
 shm=
 pid=
@@ -51,13 +57,16 @@ usage: lab/run.sh [OPTION...] -- SCRIPT|COMMAND [ARGUMENT...]
   --mem MB                memory of each node in MiB (1024; LAB_MEM)
   --dist D                distance between different nodes (20)
   --dist-matrix "..."     all distances, row by row, commas or blanks between them
-  --thread single|multi   emulate all CPUs in one thread (default; the other is unreliable) or one each (LAB_THREAD)
+  --thread single|multi   emulate all CPUs in one thread (default, and better tried) or one each
+                          (LAB_THREAD)
   --timeout S             end it after S seconds (600)
   --in DIR                that directory is /in, read-only
   --out DIR               that directory is /out, writable (default: one that goes away)
-  --disk FILE             attach an image as /dev/vda, vdb ...; what is written to it is forgotten at the end
-  --shmem MODE            transparent_hugepage/shmem_enabled: always, within_size, advise, never (advise)
-  --plugin SO,ARGS        load a TCG plugin; %R in ARGS is a directory of this run with the memory of node0, node1 ...
+  --disk FILE             attach an image as /dev/vda, vdb ...; what is written to it is forgotten
+  --shmem MODE            transparent_hugepage/shmem_enabled: always, within_size, advise, never
+                          (advise)
+  --plugin SO,ARGS        load a TCG plugin; %R in ARGS is a directory of this run, in which the
+                          files node0, node1 ... are the nodes' memories
   --append WORDS          more words for the emulated machine's kernel command line
   --extra ARG             one more argument for QEMU (repeat it)
   --log FILE              keep the emulated machine's kernel log there
@@ -102,7 +111,7 @@ parse() {
 
 # Refuses what cannot work, before anything is started.
 check() {
-	local number
+	local number file
 	[ ${#command[@]} -gt 0 ] || { usage >&2 && exit 2; }
 	for number in "$nodes" "$cpus" "$mem" "$dist" "$timeout"; do
 		[[ $number =~ ^[1-9][0-9]*$ ]] || die 2 "'$number' is no positive number"
@@ -111,7 +120,9 @@ check() {
 	[ "${#dists[@]}" = 0 ] || [ "${#dists[@]}" = $((nodes * nodes)) ] ||
 		die 2 "--dist-matrix has ${#dists[@]} numbers, $nodes nodes need $((nodes * nodes))"
 	command -v qemu-system-x86_64 >/dev/null || die 125 "no qemu-system-x86_64: run tools/deps.sh lab"
-	if [ ! -s "$LAB/host.cpio" ] || [ ! -s "$LAB/svmfix.so" ] || [ ! -s "$LAB/guest-busybox.cpio.gz" ]; then lab/build.sh base; fi
+	for file in host.cpio svmfix.so guest-busybox.cpio.gz; do
+		[ -s "$LAB/$file" ] || lab/build.sh base
+	done
 }
 
 # Whatever happens: the emulator ends, the run's files go.
@@ -125,11 +136,12 @@ cleanup() {
 	exit "$status"
 }
 
-# Removes what a run left that was killed with -9: its process is gone, its directory says where the rest is.
+# Removes what a run left that was killed with -9: its process is gone, its directory says where
+# the rest is.
 sweep() {
 	local old
 	for old in "${TMPDIR:-/tmp}"/disco-lab.*/pid; do
-		[ -r "$old" ] && ! kill -0 "$(cat "$old")" 2>/dev/null || continue
+		if [ ! -r "$old" ] || kill -0 "$(cat "$old")" 2>/dev/null; then continue; fi
 		[ ! -L "${old%/pid}/shm" ] || rm -rf "$(readlink "${old%/pid}/shm")"
 		rm -rf --one-file-system "${old%/pid}"
 	done
@@ -140,8 +152,8 @@ share() {
 	local dir readonly=on
 	dir=$(cd "$2" && pwd -P) || die 2 "cannot share $2"
 	[ "$4" = ro ] || readonly=off
-	devices+=(-fsdev "local,id=$1,path=$(comma "$dir"),security_model=none,multidevs=remap,readonly=$readonly"
-		-device "virtio-9p-pci,fsdev=$1,mount_tag=$1")
+	devices+=(-fsdev "local,id=$1,path=$(comma "$dir"),security_model=none,readonly=$readonly,\
+multidevs=remap" -device "virtio-9p-pci,fsdev=$1,mount_tag=$1")
 	[ "$1" = ctl ] || echo "share $1 $3 $4" >>"$run/ctl/mounts"
 }
 
@@ -173,7 +185,8 @@ prepare_shares() {
 	cp -a /etc/alternatives "$run/ctl/" 2>/dev/null || true
 }
 
-# What to run, for init: a script of the tree by its path there, another file by a copy, else a command.
+# What to run, for init: a script of the tree by its path there, another file by a copy, else a
+# command.
 prepare_command() {
 	local path
 	path=$(from_caller "${command[0]}")
@@ -214,7 +227,8 @@ export LAB_NODES=$nodes LAB_CPUS=$cpus LAB_MEM=$mem TERM=${TERM:-linux}
 END
 }
 
-# The machine: node i has CPUs i*C .. i*C+C-1 and a memory of its own; a plugin finds the nodes' memories by file.
+# The machine: node i has CPUs i*C .. i*C+C-1 and a memory of its own; a plugin finds the nodes'
+# memories by file.
 # shellcheck disable=SC2054 # the commas are QEMU's
 prepare_machine() {
 	local i backend
@@ -232,7 +246,8 @@ prepare_machine() {
 	fi
 	for ((i = 0; i < nodes; i++)); do
 		backend=memory-backend-ram,id=m$i,size=${mem}M
-		[ -z "$shm" ] || backend=memory-backend-file,id=m$i,size=${mem}M,mem-path=$shm/node$i,share=on
+		[ -z "$shm" ] ||
+			backend=memory-backend-file,id=m$i,size=${mem}M,mem-path=$shm/node$i,share=on
 		machine+=(-object "$backend"
 			-numa "node,nodeid=$i,cpus=$((i * cpus))-$((i * cpus + cpus - 1)),memdev=m$i")
 	done
@@ -246,7 +261,8 @@ prepare_machine() {
 	done
 }
 
-# Starts the emulator and waits for its end, or for the time to be over. It dies with this script, however that ends.
+# Starts the emulator and waits for its end, or for the time to be over. It dies with this script,
+# however that ends.
 boot() {
 	local input=/dev/null end=$((SECONDS + timeout))
 	[ $interactive = no ] || input=/dev/stdin
@@ -274,7 +290,8 @@ random.trust_cpu=on cryptomgr.notests audit=0 nokaslr rcupdate.rcu_expedited=1 8
 # How it ended, said and as exit status.
 report() {
 	local complaints
-	complaints=$(grep -a -E 'BUG:|WARNING:|Oops|lockup|rcu.*stall|blocked for more|Kernel panic|^lab: ' "$log" || true)
+	local pattern='BUG:|WARNING:|Oops|lockup|rcu.*stall|blocked for more|Kernel panic|^lab: '
+	complaints=$(grep -a -E "$pattern" "$log" || true)
 	if [ $quiet = no ] && [ -n "$complaints" ]; then
 		say "the emulated machine's kernel said:"
 		printf '%s\n' "$complaints" | head -n 10 >&2
@@ -284,7 +301,8 @@ report() {
 		tail -n 15 "$log" >&2
 		die 125 "the emulated machine ended without a status; above: the end of its kernel's log"
 	fi
-	[ -z "${LAB_VERBOSE:-}" ] || say "interrupts kept from being delivered twice: $(cat "$run/dropped" 2>/dev/null)"
+	[ -z "${LAB_VERBOSE:-}" ] ||
+		say "interrupts kept from being delivered twice: $(cat "$run/dropped" 2>/dev/null)"
 	exit "$(cat "$run/ctl/status")"
 }
 

@@ -4,9 +4,10 @@
 # deps.sh: sees to it that the distribution's packages which the project needs are installed.
 #
 # Use:      tools/deps.sh [--list] GROUP...        groups: build, check, lab, bench, all
-# Result:   as root, missing packages are installed with apt-get (its lists are refreshed only when something is
-#           missing); without root, or on a system without apt, the exact command is printed and the status is 1.
-#           --list prints the packages of the groups and does nothing else.
+# Result:   as root, missing packages are installed with apt-get (its lists are refreshed only when
+#           something is missing); without root, or on a system without apt, the exact command is
+#           printed and the status is 1. --list prints the packages of the groups and does nothing
+#           else.
 # Holds:    silent and below half a second when everything is there already (one dpkg-query).
 # shellcheck disable=SC2086 # lists of package names are meant to split
 set -eu

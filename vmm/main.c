@@ -167,9 +167,20 @@ static const struct command commands[] = {
      cmd_move},
     {"wait", "[GUEST] [--timeout SECONDS]", "Wait until a guest, or all, have ended",
      "  --timeout SECONDS  give up then (default: never)\n" SITE_HELP, cmd_wait},
-    {"check", "FILE...", "Check configuration files without starting anything", "", cmd_check},
-    {"topo", "[OPTIONS]", "Show the machine's nodes, CPUs, memory and distances", "", cmd_topo},
-    {"doctor", "[--json]", "Tell what this host lacks, and what mends it", "", cmd_doctor},
+    {"check", "FILE... | --schema", "Check configuration files without starting anything",
+     "  --json           say what is wrong as JSON\n"
+     "  --no-files       do not look for the kernels and disks that guests name\n"
+     "  --schema[=KIND]  print all keys instead: text, json or man\n",
+     cmd_check},
+    {"topo", "[FILE] [OPTIONS]", "Show the machine, and where a site's guests would go",
+     "  --synthetic TEXT  a machine that is not this one: \"nodes=4,cpus=2,mem=1G,dist=20\", "
+     "or\n"
+     "                    hwloc's own way to describe one\n"
+     "  --svg FILE        draw it\n"
+     "  --json            print it as JSON\n",
+     cmd_topo},
+    {"doctor", "[--json]", "Tell what this host lacks, and what mends it",
+     "  --json  as JSON\n\nThe exit status is 0 when guests can run.\n", cmd_doctor},
     {"cell", "NAME", NULL, "", cmd_cell},
     {0},
 };

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# udhcpc.sh: what udhcpc calls in the busybox guest: sets address and default route that the lease gives.
+# udhcpc.sh: what udhcpc calls in the busybox guest: sets address and default route that the lease
+# gives.
 # shellcheck disable=SC2154 # udhcpc sets interface, ip, mask, router
 case $1 in
 bound | renew)

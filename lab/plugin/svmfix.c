@@ -2,15 +2,18 @@
 /*
  * svmfix.c: a TCG plugin that keeps QEMU's emulated SVM from delivering a guest's interrupt twice.
  *
- * The fault, seen in QEMU 7.2: when VMRUN injects an external interrupt, the emulator notes its vector as the CPU's
- * pending exception, delivers it, and leaves the note.  If the emulation loop is left before the next exit to the
- * hypervisor (another CPU of the emulated machine takes its turn), it finds the note and delivers the vector a second
- * time, whatever the guest's interrupt flag says.  Guests deadlock on spinlocks or die of double faults.
+ * The fault, seen in QEMU 7.2: when VMRUN injects an external interrupt, the emulator notes its
+ * vector as the CPU's pending exception, delivers it, and leaves the note.  If the emulation loop
+ * is left before the next exit to the hypervisor (another CPU of the emulated machine takes its
+ * turn), it finds the note and delivers the vector a second time, whatever the guest's interrupt
+ * flag says.  Guests deadlock on spinlocks or die of double faults.
  *
- * The cure: the loop's call for a pending exception goes through us.  A hardware exception has a vector below 32; an
- * `int` instruction with another one is 0x80 in Linux.  Any other vector can only be such a note: it is dropped.
+ * The cure: the loop's call for a pending exception goes through us.  A hardware exception has a
+ * vector below 32; an `int` instruction with another one is 0x80 in Linux.  Any other vector can
+ * only be such a note: it is dropped.
  *
- * Interface: load with -plugin svmfix.so[,log=FILE]; the number of dropped notes is written to FILE at the end.
+ * Interface: load with -plugin svmfix.so[,log=FILE]; the number of dropped notes is written to
+ * FILE at the end.
  * Invariants: where something is not found as expected, nothing is changed and one line says so.
  * Threads: patched once, before the first CPU runs; the counter is atomic.
  */
@@ -41,9 +44,9 @@ int qemu_plugin_version = PLUGIN_API;
 #define VECTOR_FIRST_EXTERNAL 32
 #define VECTOR_SYSCALL        0x80
 #define VECTOR_LAST           0xff
-#define CLASS_WORDS           128 /* how far into the CPU's class its table of operations is looked for */
-#define OPS_WORDS             40 /* more than any version's table has */
-#define CODE_BYTES            64 /* of the function that tells where exception_index is */
+#define CLASS_WORDS           128 /* how far into the CPU's class its table is looked for */
+#define OPS_WORDS             40  /* more than any version's table has */
+#define CODE_BYTES            64  /* of the function that tells where exception_index is */
 
 /* All that this plugin knows; written before the CPUs run, but for the counter. */
 static struct svmfix {
@@ -110,7 +113,7 @@ static bool find_index(void)
     return false;
 }
 
-/* At which word from `ops`, an address in the program, QEMU's do_interrupt is; OPS_WORDS if it is not. */
+/* At which word from `ops` QEMU's do_interrupt is; OPS_WORDS if not there. Any address will do. */
 static int slot_of(uintptr_t ops)
 {
     int i = 0;

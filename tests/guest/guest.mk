@@ -21,7 +21,7 @@ GUEST_TEST  := $(patsubst $(GUEST_DIR)/%.c,$(GUEST_OUT)/%,$(sort $(wildcard $(GU
 .PHONY: guest-kernels guest-tests
 guest-kernels: $(GUEST_ELF)
 
-guest-tests: $(B)/disco guest-kernels $(GUEST_TEST)
+guest-tests: $(B)/disco guest-kernels $(GUEST_OUT)/user.bin $(GUEST_TEST)
 	@B=$(B) $(GUEST_DIR)/run.sh
 
 $(GUEST_OUT)/lib/%.o: $(GUEST_DIR)/lib/%.S
@@ -39,4 +39,21 @@ $(GUEST_OUT)/kernels/%.o: $(GUEST_DIR)/kernels/%.c
 $(GUEST_OUT)/%.elf: $(GUEST_OUT)/kernels/%.o $(GUEST_OUT)/lib/start.o $(GUEST_OUT)/lib/guest.o $(GUEST_DIR)/lib/kernel.ld
 	$(GUEST_CC) $(GUEST_LINK) -o $@ $(filter %.o,$^)
 
--include $(wildcard $(GUEST_OUT)/lib/*.d $(GUEST_OUT)/kernels/*.d)
+# Programs that stay in user mode: 64-bit, flat, no library.
+USER_FLAGS := -m64 -std=gnu11 -O2 -ffreestanding -fno-pic -mgeneral-regs-only -fno-stack-protector \
+              -fno-asynchronous-unwind-tables -fcf-protection=none -Wall -Wextra -Wshadow -Werror -MMD -MP
+
+$(GUEST_OUT)/user/%.o: $(GUEST_DIR)/user/%.c
+	@mkdir -p $(@D)
+	$(GUEST_CC) $(USER_FLAGS) -c -o $@ $<
+
+$(GUEST_OUT)/user/%.o: $(GUEST_DIR)/user/%.S
+	@mkdir -p $(@D)
+	$(GUEST_CC) -m64 -MMD -MP -c -o $@ $<
+
+$(GUEST_OUT)/user.bin: $(GUEST_OUT)/user/state.o $(GUEST_OUT)/user/user.o $(GUEST_DIR)/user/user.ld
+	$(GUEST_CC) -m64 -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack -Wl,-T,$(GUEST_DIR)/user/user.ld \
+		-o $(GUEST_OUT)/user.elf $(filter %.o,$^)
+	objcopy -O binary $(GUEST_OUT)/user.elf $@
+
+-include $(wildcard $(GUEST_OUT)/lib/*.d $(GUEST_OUT)/kernels/*.d $(GUEST_OUT)/user/*.d $(GUEST_OUT)/*.d)

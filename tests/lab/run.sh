@@ -1,11 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# run.sh: runs the lab's tests, tests/lab/tNN_*.sh, on this machine; each starts the emulated machine it wants.
+# run.sh: runs the lab's tests, tests/lab/tNN_*.sh, on this machine; each starts the emulated
+# machine it wants.
 #
 # Use:      tests/lab/run.sh [PREFIX...]     only tests whose names begin so; LAB_JOBS=N runs N at a time (1)
-# Gives:    a line for each test, PASS, FAIL or SKIP (status 77) with its seconds; of a failed one the end of its
-#           output too; all outputs in $B/lab-test/NAME.log; last "lab: N passed, N failed, N skipped".
+# Gives:    a line for each test, PASS, FAIL or SKIP (status 77) with its seconds; of a failed one
+#           the end of its output too; all outputs in $B/lab-test/NAME.log; last "lab: N passed, N
+#           failed, N skipped".
 # Holds:    status 0 only if none failed. A test has a time limit of LAB_TEST_TIMEOUT seconds (900).
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -30,7 +32,8 @@ one() {
 	77) word=SKIP ;;
 	*) word=FAIL ;;
 	esac
-	printf '%s %s %d s%s\n' "$word" "$name" $(($(date +%s) - began)) "$([ $word != FAIL ] || echo ", status $status, $log")"
+	printf '%s %s %d s%s\n' "$word" "$name" $(($(date +%s) - began)) \
+		"$([ $word != FAIL ] || echo ", status $status, $log")"
 	[ $word != SKIP ] || tail -n 1 "$log" | sed 's/^/    /'
 	[ $word != FAIL ] || tail -n 25 "$log" | sed 's/^/    /'
 	echo $word >"$logs/$name.result"

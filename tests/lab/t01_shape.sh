@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# t01_shape.sh: the lab is the machine that was asked for: nodes, CPUs of each, memory, distances; KVM works there
-# with nested paging; what is shared is there and read-only, /out is kept, an exit status comes back.
+# t01_shape.sh: the lab is the machine that was asked for: nodes, CPUs of each, memory, distances;
+# KVM works there with nested paging; what is shared is there and read-only, /out is kept, an exit
+# status comes back.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 out=$(mktemp -d)

@@ -188,7 +188,7 @@ static void on_end(void *arg)
 }
 
 /* Machine, devices, kernel, in this order. */
-static int assemble(struct cell *c, struct cell_fds *fds, struct err *err)
+int cell_assemble(struct cell *c, struct cell_fds *fds, struct err *err)
 {
     struct machine_spec spec;
     int *vcpu_node;
@@ -205,9 +205,6 @@ static int assemble(struct cell *c, struct cell_fds *fds, struct err *err)
     c->made = true;
     c->m.on_end = on_end;
     c->m.on_end_arg = c;
-    r = evloop_init(&c->io, err);
-    if (r)
-        return r;
     c->host = (struct dev_host){.mem = &c->m.mem,
                                 .irq = c->m.irq,
                                 .io = &c->io,
@@ -231,13 +228,19 @@ int cell_new(struct cell **out, const struct guest_cfg *cfg, const struct place_
 
     c->made_ns = machine_now_ns();
     c->io.epfd = c->io.wakefd = -1;
+    cell_fds_init(&c->kept);
     c->place = *place;
     c->kvm_fd = fds->kvm;
     fds->kvm = -1;
     r = config_parse_guest(&c->cfg, text, err); /* a copy of our own */
     free(text);
     if (!r)
-        r = assemble(c, fds, err);
+        r = evloop_init(&c->io, err);
+    if (!r) {
+        restart_keep(c, fds);
+        c->boots = 1;
+        r = cell_assemble(c, fds, err);
+    }
     cell_fds_close(fds);
     if (r) {
         cell_free(c);
@@ -253,6 +256,7 @@ void cell_free(struct cell *c)
     evloop_exit(&c->io);
     if (c->made)
         machine_exit(&c->m);
+    cell_fds_close(&c->kept);
     if (c->kvm_fd >= 0)
         close(c->kvm_fd);
     config_free_guest(&c->cfg);
@@ -309,20 +313,44 @@ static const struct end_kind {
     [MACHINE_BROKEN] = {CELL_FAILED, EXIT_GUEST},
 };
 
-void cell_wait(struct cell *c, struct cell_result *res)
+/* Waits for the threads of one boot. */
+static void join_all(struct cell *c)
 {
-    int how;
-
     machine_join(&c->m);
     evloop_stop(&c->io);
     if (c->io_runs)
         pthread_join(c->io_thread, NULL);
     c->io_runs = false;
-    how = atomic_load(&c->m.end);
+}
+
+/* Fills in how the machine ended. */
+static void fill_result(const struct cell *c, struct cell_result *res)
+{
+    int how = atomic_load(&c->m.end);
+
     *res = (struct cell_result){.end = ends[how].end, .status = ends[how].status};
     if (how == MACHINE_DEBUG_EXIT)
         res->status = (int)((c->m.end_value << 1 | 1) & 0xff);
     snprintf(res->reason, sizeof(res->reason), "%s", c->m.end_reason);
+}
+
+void cell_wait(struct cell *c, struct cell_result *res)
+{
+    struct err err = {0};
+    int r = 0;
+
+    join_all(c);
+    while (!r && restart_wanted(c)) {
+        r = restart(c, &err);
+        if (!r)
+            join_all(c);
+    }
+    if (r) {
+        *res = (struct cell_result){.end = CELL_FAILED, .status = EXIT_GUEST};
+        snprintf(res->reason, sizeof(res->reason), "restart: %.200s", err.text);
+    } else {
+        fill_result(c, res);
+    }
     res->run_ns = atomic_load(&c->end_ns) - c->made_ns;
     if (atomic_load(&c->ready_ns))
         res->ready_ns = atomic_load(&c->ready_ns) - c->made_ns;

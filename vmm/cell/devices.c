@@ -178,6 +178,9 @@ void devices_free(struct cell *c)
         uart_free(c->uart);
     if (c->pci)
         pci_bus_free(c->pci);
+    c->fwcfg = NULL;
+    c->pm = NULL;
+    c->uart = NULL;
     c->pci = NULL;
     c->balloon = NULL;
 }

@@ -125,6 +125,7 @@ static int read_place(struct place_got *p, json_t *j)
 
     if (n < 1 || nb != n || nv < 1 || nc < 1)
         return -EPROTO;
+    /* lists were bounded by read_ints(); their members are checked by who uses them */
     *p = (struct place_got){
         .nnodes = (unsigned)n, .views = (unsigned)nv, .ncpu_nodes = (unsigned)nc};
     for (int i = 0; i < n; i++) {
@@ -169,7 +170,7 @@ static int read_fds(struct cell_fds *f, json_t *names, int *fds, unsigned nfds)
             slot = NULL;
         }
         if (!slot || *slot >= 0)
-            return -EPROTO;
+            return -EPROTO; /* unknown, or twice; the caller closes what is left in fds */
         *slot = fds[n];
         fds[n] = -1;
     }

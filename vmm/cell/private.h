@@ -52,11 +52,27 @@ struct cell {
     uint64_t made_ns;           /* when cell_new() began */
     _Atomic uint64_t ready_ns; /* when the console showed cfg.ready; 0: not yet. Written once */
     _Atomic uint64_t end_ns;   /* when the end was decided */
+    struct cell_fds kept;      /* copies for a restart; nothing unless on_reset says restart */
+    unsigned boots;            /* how often the guest was started */
     atomic_bool paused;        /* between cell_pause and cell_resume */
 };
 
 /* Makes all devices of the configuration.  On error some may be made: cell_free() undoes. */
 int devices_make(struct cell *c, struct cell_fds *fds, struct err *err);
 void devices_free(struct cell *c);
+
+/* Makes machine, devices and kernel out of c->cfg and fds. On error cell_free() undoes. */
+int cell_assemble(struct cell *c, struct cell_fds *fds, struct err *err);
+
+/* ---- restart.c ---- */
+
+/* Keeps copies of the descriptors if the guest is to be restarted on reset. */
+void restart_keep(struct cell *c, const struct cell_fds *fds);
+
+/* The guest asked for a reset and shall have it. */
+bool restart_wanted(const struct cell *c);
+
+/* Takes the machine apart, makes it anew and starts it. No vCPU and no io0 runs. */
+int restart(struct cell *c, struct err *err);
 
 #endif

@@ -140,7 +140,7 @@ int proto_send(struct proto_chan *ch, const struct proto_out *out)
     p->nfds = out->nfds;
     if (out->nfds)
         memcpy(p->fds, out->fds, out->nfds * sizeof(int));
-    r = proto_flush(ch);
+    r = proto_flush(ch); /* what the socket takes now; the owner of the loop sends the rest */
     return r == -EAGAIN ? 0 : r;
 }
 
@@ -198,6 +198,7 @@ static int take_fds(struct proto_msg *m, struct msghdr *mh)
     for (struct cmsghdr *cm = CMSG_FIRSTHDR(mh); cm; cm = CMSG_NXTHDR(mh, cm)) {
         unsigned n;
 
+        /* what does not fit in the buffer the kernel closed itself, and said so by MSG_CTRUNC */
         if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
             continue;
         n = (unsigned)((cm->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -274,6 +275,7 @@ static int recv_packet(struct proto_chan *ch)
         return errno == EAGAIN || errno == EINTR ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
     ch->partial = true;
     r = take_fds(&ch->part, &mh);
+    /* an empty packet reads like the end of the stream; nobody honest sends one */
     if (n == 0 && ch->part.nfds == before)
         return -EPIPE;
     memcpy(&h, data, (size_t)n < sizeof(h) ? (size_t)n : sizeof(h));

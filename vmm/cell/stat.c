@@ -144,13 +144,18 @@ static json_t *ms_since_made(const struct cell *c, uint64_t at_ns)
 
 struct json_t *cell_stat(struct cell *c)
 {
-    json_t *o = json_pack("{s:s, s:s, s:i, s:o, s:o}", "name", c->cfg.name, "state",
-                          cell_state(c), "pid", (int)getpid(), "exits",
-                          exits_json(c, 0, c->m.spec.nvcpus), "views", views_json(c));
+    json_t *o;
+
+    if (!c->made) /* a restart failed */
+        return json_pack("{s:s, s:s}", "name", c->cfg.name, "state", "ended");
+    o = json_pack("{s:s, s:s, s:i, s:o, s:o}", "name", c->cfg.name, "state", cell_state(c),
+                  "pid", (int)getpid(), "exits", exits_json(c, 0, c->m.spec.nvcpus), "views",
+                  views_json(c));
 
     json_object_set_new(o, "uptime_ms", ms_since_made(c, machine_now_ns()));
     json_object_set_new(o, "first_run_ms", ms_since_made(c, atomic_load(&c->m.first_run_ns)));
     json_object_set_new(o, "ready_ms", ms_since_made(c, atomic_load(&c->ready_ns)));
+    json_object_set_new(o, "boots", json_integer((json_int_t)c->boots));
     json_object_set_new(o, "vcpus", vcpus_json(c));
     json_object_set_new(o, "memory", memory_json(c));
     json_object_set_new(o, "devices", devices_json(c));

@@ -3,7 +3,8 @@
  * The guest's clock: its TSC runs at the host's rate with one offset, the same in every
  * incarnation of every vCPU (V2), so that time neither jumps nor runs backwards across vCPUs and
  * views.  The offset changes only while all vCPUs are parked (a pause), each owner applying it to
- * its own incarnations before it runs again.
+ * its own incarnations before it runs again.  A guest that writes a vCPU's TSC gets what it asked
+ * for, in all incarnations of that vCPU (vcpu->tsc_adjust).
  */
 #include <errno.h>
 #include <linux/kvm.h>
@@ -15,7 +16,9 @@
 #include "base/log.h"
 #include "vmm/machine/machine.h"
 
-enum { MSR_IA32_TSC = 0x10 };
+enum { MSR_IA32_TSC = 0x10, MSR_IA32_TSC_ADJUST = 0x3b };
+
+static const uint64_t YEAR_NS = 365ull * 24 * 3600 * 1000000000;
 
 uint64_t clock_host_tsc(void)
 {
@@ -69,7 +72,7 @@ int clock_set(struct vcpu *v, int vcpu_fd, struct err *err)
         m->tsc_khz = (uint32_t)khz;
         atomic_store(&m->tsc_offset, -(int64_t)clock_host_tsc());
     }
-    offset = atomic_load(&m->tsc_offset);
+    offset = atomic_load(&m->tsc_offset) + v->tsc_adjust;
     r = offset_ioctl(vcpu_fd, KVM_SET_DEVICE_ATTR, &offset);
     if (r && m->spec.nvcpus * m->spec.nviews == 1) { /* nobody to disagree with */
         if (offset_ioctl(vcpu_fd, KVM_GET_DEVICE_ATTR, &offset))
@@ -86,13 +89,43 @@ int clock_set(struct vcpu *v, int vcpu_fd, struct err *err)
     return 0;
 }
 
+/* Sets the offset of all incarnations of a vCPU to what it must be. */
+static int apply(const struct vcpu *v)
+{
+    int64_t offset = atomic_load(&v->m->tsc_offset) + v->tsc_adjust;
+    int r = 0;
+
+    for (unsigned i = 0; i < v->m->spec.nviews && !r; i++)
+        if (v->inc[i].fd >= 0)
+            r = offset_ioctl(v->inc[i].fd, KVM_SET_DEVICE_ATTR, &offset);
+    return r;
+}
+
 void clock_apply(struct vcpu *v)
 {
-    int64_t offset = atomic_load(&v->m->tsc_offset);
+    (void)apply(v); /* it worked when the incarnations were made, or there is only one */
+}
 
-    for (unsigned i = 0; i < v->m->spec.nviews; i++)
-        if (v->inc[i].fd >= 0)
-            (void)offset_ioctl(v->inc[i].fd, KVM_SET_DEVICE_ATTR, &offset);
+bool clock_guest_write(struct vcpu *v, uint32_t msr, uint64_t data)
+{
+    uint64_t now = clock_host_tsc() + (uint64_t)atomic_load(&v->m->tsc_offset);
+    int64_t old = v->tsc_adjust;
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } shown = {.head = {.nmsrs = 1}, .entry = {.index = MSR_IA32_TSC_ADJUST}};
+
+    v->tsc_adjust = (int64_t)(msr == MSR_IA32_TSC ? data - now : data);
+    if (v->tsc_adjust == old)
+        return true;
+    if (apply(v)) {
+        v->tsc_adjust = old;
+        return false;
+    }
+    shown.entry.data = (uint64_t)v->tsc_adjust; /* for the guest to read; a move carries it */
+    (void)ioctl(v->fd, KVM_SET_MSRS, &shown);
+    lapic_time_shift(v->apic, 0); /* an armed TSC deadline comes at another time now */
+    return true;
 }
 
 /* How far the TSC of one incarnation lies outside [before, after] of the host's; -1: unreadable. */
@@ -132,12 +165,13 @@ int64_t clock_verify(const struct machine *m)
     return worst;
 }
 
-uint64_t clock_tsc_to_ns(const struct machine *m, uint64_t tsc)
+uint64_t clock_tsc_to_ns(const struct machine *m, int64_t adjust, uint64_t tsc)
 {
-    uint64_t guest = clock_host_tsc() + (uint64_t)atomic_load(&m->tsc_offset);
-    int64_t cycles = (int64_t)(tsc - guest);
+    uint64_t guest = clock_host_tsc() + (uint64_t)(atomic_load(&m->tsc_offset) + adjust);
+    unsigned __int128 ns;
 
-    if (cycles <= 0)
+    if (tsc <= guest)
         return machine_now_ns();
-    return machine_now_ns() + (uint64_t)((unsigned __int128)cycles * 1000000u / m->tsc_khz) + 1;
+    ns = (unsigned __int128)(tsc - guest) * 1000000u / m->tsc_khz + 1;
+    return machine_now_ns() + (ns < YEAR_NS ? (uint64_t)ns : YEAR_NS);
 }

@@ -6,7 +6,8 @@
  *
  * What a move carries, in this order: XCR0 before XSAVE (it says what XSAVE holds), special
  * registers before MSRs (EFER decides which are legal), events last (they hold what was being
- * injected).  The TSC is not carried: all offsets are equal (V2).
+ * injected).  The TSC is not carried: all offsets are equal (V2).  What the CPU caches of the
+ * guest's page tables is not carried either, and must not survive: see set_sregs().
  */
 #include <errno.h>
 #include <linux/kvm.h>
@@ -28,9 +29,20 @@ enum {
     MSR_KVM_FIRST = 0x4b564d00, /* KVM's own: one view only, see carried() */
     MSR_KVM_LAST = 0x4b564dff,
     MSR_HV_FIRST = 0x40000000, /* another hypervisor's interface, not offered */
-    MSR_HV_LAST = 0x400000ff,
+    MSR_HV_LAST = 0x400001ff,
     XSAVE_MAX = 64 * 1024, /* more than any CPU's XSAVE area today */
 };
+
+/* MSRs a guest can write that KVM_GET_MSR_INDEX_LIST does not name: first and last of each run. */
+static const uint32_t unlisted[][2] = {
+    {0x1d9, 0x1d9}, /* DEBUGCTL */
+    {0x200, 0x20f}, /* variable MTRRs */
+    {0x250, 0x250}, /* fixed MTRRs */
+    {0x258, 0x259},
+    {0x268, 0x26f},
+    {MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE},
+};
+enum { UNLISTED_MAX = 32 }; /* MSRs in all runs, at most */
 
 /* The MSRs a move carries. */
 struct msr_set {
@@ -48,6 +60,15 @@ static bool carried(uint32_t msr)
     return msr < MSR_HV_FIRST || msr > MSR_HV_LAST;
 }
 
+/* Puts an MSR into the set, once. */
+static void add_msr(struct msr_set *set, uint32_t msr)
+{
+    for (unsigned i = 0; i < set->n; i++)
+        if (set->index[i] == msr)
+            return;
+    set->index[set->n++] = msr;
+}
+
 int msr_set_new(struct machine *m, struct err *err)
 {
     struct kvm_msr_list probe = {.nmsrs = 0}, *list;
@@ -55,13 +76,17 @@ int msr_set_new(struct machine *m, struct err *err)
     if (ioctl(m->kvm_fd, KVM_GET_MSR_INDEX_LIST, &probe) && errno != E2BIG)
         return fail_errno(err, EXIT_NOKVM, errno, "KVM_GET_MSR_INDEX_LIST");
     list = xcalloc(1, sizeof(*list) + probe.nmsrs * sizeof(list->indices[0]));
-    m->msrs = xcalloc(1, sizeof(*m->msrs) + probe.nmsrs * sizeof(m->msrs->index[0]));
+    m->msrs = xcalloc(1, sizeof(*m->msrs) +
+                             (probe.nmsrs + UNLISTED_MAX) * sizeof(m->msrs->index[0]));
     list->nmsrs = probe.nmsrs;
     if (probe.nmsrs && ioctl(m->kvm_fd, KVM_GET_MSR_INDEX_LIST, list))
         list->nmsrs = 0;
     for (unsigned i = 0; i < list->nmsrs; i++)
         if (carried(list->indices[i]))
-            m->msrs->index[m->msrs->n++] = list->indices[i];
+            add_msr(m->msrs, list->indices[i]);
+    for (unsigned i = 0; i < sizeof(unlisted) / sizeof(unlisted[0]); i++)
+        for (uint32_t msr = unlisted[i][0]; msr <= unlisted[i][1]; msr++)
+            add_msr(m->msrs, msr);
     free(list);
     return 0;
 }
@@ -72,13 +97,14 @@ void msr_set_free(struct machine *m)
     m->msrs = NULL;
 }
 
-/* Memory type default (write-back), as firmware would leave it, and fast string operations. */
+/* Memory type default (write-back), as firmware would leave it; fast string operations, and
+ * neither branch trace store nor PEBS. */
 static void set_boot_msrs(int fd)
 {
     static const struct {
         uint32_t index;
         uint64_t data;
-    } boot[] = {{MSR_MTRR_DEF_TYPE, 0x806}, {MSR_IA32_MISC_ENABLE, 1}};
+    } boot[] = {{MSR_MTRR_DEF_TYPE, 0x806}, {MSR_IA32_MISC_ENABLE, 0x1801}};
 
     for (unsigned i = 0; i < sizeof(boot) / sizeof(boot[0]); i++) {
         struct {
@@ -168,12 +194,20 @@ struct vcpu_image {
     struct kvm_msrs *msrs; /* malloc'd */
 };
 
-/* Finishes an exit that KVM still has to complete (a port or MMIO access half done). */
-static void complete_exit(struct incarnation *inc)
+/* KVM_RUN completes the exit before it looks at immediate_exit; 0 then means that the instruction
+ * needs another access (a second MMIO fragment, the next part of a string).  KVM goes back to the
+ * guest after 1024 elements of a string, so this ends. */
+void incarnation_settle(struct vcpu *v)
 {
-    inc->run->immediate_exit = 1;
-    (void)ioctl(inc->fd, KVM_RUN, 0); /* -EINTR: state is complete now */
-    inc->run->immediate_exit = 0;
+    int r;
+
+    do {
+        v->run->immediate_exit = 1;
+        r = ioctl(v->fd, KVM_RUN, 0);
+        v->run->immediate_exit = 0;
+        if (!r)
+            vcpu_dispatch(v);
+    } while (!r && atomic_load(&v->m->end) == MACHINE_RUNS);
 }
 
 /* Reads every MSR of the set that this vCPU has; those KVM refuses are left out. */
@@ -244,12 +278,27 @@ static int image_read(const struct machine *m, int fd, struct vcpu_image *im)
     return read_msrs(m->msrs, fd, im);
 }
 
+/* Special registers.  KVM throws away what the CPU caches of the guest's page tables only when
+ * CR3 or a mode changes.  The guest may have changed its tables, and flushed, in another view
+ * since this incarnation last ran with the very same CR3: so CR3 is made to change. */
+static int set_sregs(int fd, const struct kvm_sregs *s)
+{
+    struct kvm_sregs other = *s;
+
+    other.cr3 ^= 0x1000;
+    if (ioctl(fd, KVM_SET_SREGS, &other) || ioctl(fd, KVM_SET_SREGS, s))
+        return -errno;
+    return 0;
+}
+
 /* Puts the state into an incarnation. */
 static int image_write(int fd, struct vcpu_image *im)
 {
-    int r;
+    int r = set_sregs(fd, &im->sregs);
 
-    if (ioctl(fd, KVM_SET_SREGS, &im->sregs) || ioctl(fd, KVM_SET_REGS, &im->regs))
+    if (r)
+        return r;
+    if (ioctl(fd, KVM_SET_REGS, &im->regs))
         return -errno;
     if (im->xcrs.nr_xcrs && ioctl(fd, KVM_SET_XCRS, &im->xcrs))
         return -errno;
@@ -275,7 +324,7 @@ int incarnation_move(struct vcpu *v, unsigned view)
     if (r)
         return r;
     im = xcalloc(1, sizeof(*im));
-    complete_exit(&v->inc[v->view]);
+    incarnation_settle(v);
     r = image_read(v->m, v->fd, im);
     if (!r)
         r = image_write(v->inc[view].fd, im);
@@ -312,7 +361,8 @@ static void set_real_mode(struct vcpu *v, uint16_t cs, uint64_t rip)
     struct kvm_segment data = real_segment(3, 0, 0);
     struct kvm_sregs s;
 
-    INVARIANT(!ioctl(v->fd, KVM_GET_SREGS, &s), "KVM_GET_SREGS of the owner's vCPU");
+    if (ioctl(v->fd, KVM_GET_SREGS, &s))
+        goto refused;
     s.cs = real_segment(11, cs, (uint64_t)cs << 4);
     s.ds = s.es = s.fs = s.gs = s.ss = data;
     s.tr = (struct kvm_segment){.limit = 0xffff, .type = 11, .present = 1};
@@ -321,16 +371,23 @@ static void set_real_mode(struct vcpu *v, uint16_t cs, uint64_t rip)
     s.cr0 = 0x60000010;
     s.cr2 = s.cr3 = s.cr4 = s.cr8 = s.efer = 0;
     memset(s.interrupt_bitmap, 0, sizeof(s.interrupt_bitmap));
-    INVARIANT(!ioctl(v->fd, KVM_SET_SREGS, &s), "KVM_SET_SREGS of INIT state");
-    INVARIANT(!ioctl(v->fd, KVM_SET_REGS, &regs), "KVM_SET_REGS of INIT state");
+    if (!ioctl(v->fd, KVM_SET_SREGS, &s) && !ioctl(v->fd, KVM_SET_REGS, &regs))
+        return;
+refused:
+    machine_end(v->m, MACHINE_BROKEN, 0, "KVM refuses the INIT state of vcpu%u: %s", v->id,
+                strerror(errno));
 }
 
 void incarnation_init_state(struct vcpu *v)
 {
-    struct kvm_vcpu_events events = {0};
+    /* the flags: a pending NMI and the interrupt shadow are cleared as well */
+    struct kvm_vcpu_events events = {.flags = KVM_VCPUEVENT_VALID_NMI_PENDING |
+                                              KVM_VCPUEVENT_VALID_SHADOW};
+    struct kvm_debugregs debug = {.dr6 = 0xffff0ff0, .dr7 = 0x400};
 
-    complete_exit(&v->inc[v->view]);
+    incarnation_settle(v);
     set_real_mode(v, 0xf000, 0xfff0);
+    (void)ioctl(v->fd, KVM_SET_DEBUGREGS, &debug);
     (void)ioctl(v->fd, KVM_SET_VCPU_EVENTS, &events);
 }
 

@@ -9,15 +9,19 @@
  *
  * Invariants.
  *   V1  at most one incarnation of a vCPU is ever inside KVM_RUN, and only by the owner
- *   V2  every incarnation of every vCPU has the same TSC offset while any vCPU runs
+ *   V2  every incarnation of every vCPU has the same TSC offset while any vCPU runs, plus what the
+ *       guest itself wrote to that vCPU's TSC (vcpu->tsc_adjust)
  *   V3  a wake-up is never lost: who posts work ORs its bit, then looks at vcpu->state; the owner
  *       publishes its state, then looks for work (both sequentially consistent)
- * Locks: machine.park_lock (innermost; nothing is taken under it).
+ * Locks: machine.control_lock (outermost: one pause, resume or move at a time; held while vCPUs are
+ * waited for, so never taken by a vCPU thread), machine.park_lock (innermost; nothing is taken
+ * under it).
  */
 #ifndef DISCO_VMM_MACHINE_MACHINE_H
 #define DISCO_VMM_MACHINE_MACHINE_H
 
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -80,22 +84,28 @@ struct vcpu {
     pthread_t thread;   /* vcpuN */
     /* owner */
     _Atomic unsigned view; /* the view it is in; written by the owner, read by any */
-    struct incarnation inc[MEM_MAX_VIEWS];
+    struct incarnation *inc; /* one a view; a part of machine.incs */
     struct kvm_run *run; /* of the current incarnation */
     int fd;              /* of the current incarnation */
     _Atomic int node;    /* host node it is bound to, -1: any; written by the owner */
     bool wait_sipi;      /* an AP that was not started */
     bool halted;         /* in HLT, waiting for an interrupt */
     timer_t timer;       /* sends the kick signal at timer_ns */
-    uint64_t timer_ns;   /* what the timer is set to, 0: off */
+    uint64_t timer_ns;   /* what the timer was last set to; if not yet past, it will kick then */
     unsigned faults;     /* -EFAULTs in a row */
+    uint64_t fault_ns;   /* when the first of them came */
+    int64_t tsc_adjust;  /* IA32_TSC_ADJUST: cycles the guest moved this vCPU's TSC by */
+    uint64_t shifted;    /* how much of machine.shift_ns its clock and timer have taken */
     /* written by the owner, read by any (relaxed) */
     _Atomic uint64_t exits[EXIT_KINDS]; /* exits by kind */
     _Atomic uint64_t injected;          /* interrupts delivered */
     _Atomic uint64_t moves;             /* changes of view */
     _Atomic uint64_t halt_ns;           /* time spent idle */
+    /* park_lock */
+    unsigned move_seq; /* moves tried */
+    int move_err;      /* result of the last one, 0 or -errno */
     /* any; see V3 */
-    _Atomic uint64_t ipi_in, ipi_cross; /* IPIs received: all; from a vCPU of another view */
+    alignas(64) _Atomic uint64_t ipi_in, ipi_cross; /* IPIs received: all; from a vCPU of another view */
     _Atomic pid_t tid;                  /* thread id, 0 before it runs */
     _Atomic int state;                  /* enum vcpu_state */
     atomic_bool kicked;                 /* a kick signal is on its way */
@@ -141,8 +151,9 @@ struct machine {
     /* constant after machine_init() */
     struct machine_spec spec;
     struct guest_mem mem;
-    struct view *views; /* spec.nviews */
-    struct vcpu *vcpus; /* spec.nvcpus */
+    struct view *views;       /* spec.nviews */
+    struct vcpu *vcpus;       /* spec.nvcpus */
+    struct incarnation *incs; /* spec.nviews of each vCPU, in order */
     struct irqchip *irq;
     struct bus pio, mmio;
     int kvm_fd;                /* as in spec */
@@ -160,6 +171,9 @@ struct machine {
     uint32_t end_value;            /* of MACHINE_DEBUG_EXIT; written before end is published */
     char end_reason[256];          /* likewise */
     _Atomic uint64_t first_run_ns; /* CLOCK_MONOTONIC when vCPU 0 first entered the guest */
+    /* control_lock */
+    pthread_mutex_t control_lock;
+    uint64_t shut_kvmclock; /* kvmclock, ns, when all were parked */
     /* park_lock */
     pthread_mutex_t park_lock;
     pthread_cond_t parked_cond; /* a vCPU parked, or moved */
@@ -169,7 +183,7 @@ struct machine {
     uint64_t shut_ns;           /* CLOCK_MONOTONIC when all were parked */
     uint64_t shut_tsc;          /* host TSC then */
     uint64_t shift_ns;          /* total time the guest did not see */
-    unsigned started;           /* threads running */
+    unsigned started;           /* threads made or being made, 0 after machine_join() */
 };
 
 /* ---- machine.c ---- */
@@ -180,7 +194,7 @@ int machine_init(struct machine *m, const struct machine_spec *spec, struct err 
 /* Undoes machine_init(); threads must be gone (machine_join). */
 void machine_exit(struct machine *m);
 
-/* Starts the vCPU threads with the gate shut or open. */
+/* Starts the vCPU threads with the gate shut (machine_pause() came before) or open. */
 int machine_start(struct machine *m, struct err *err);
 
 /* Waits until all vCPU threads are gone: after the end. */
@@ -198,7 +212,9 @@ void machine_resume(struct machine *m);
 /* Registers an eventfd for guest writes at gpa in every view. 0 or -errno. */
 int machine_ioeventfd(struct machine *m, uint64_t gpa, unsigned len, int fd, bool add);
 
-/* Moves a vCPU to another view and waits until it is there. -EINVAL, or -errno of KVM. */
+/* Moves a vCPU, paused or not, to another view and waits until it is there.  -EINVAL: no such vCPU
+ * or view, -EAGAIN: not started, -ETIMEDOUT: it did not come out of the guest in 10 s, -ESHUTDOWN:
+ * the guest ended, or -errno of KVM.  Not from a vCPU thread. */
 int machine_move_vcpu(struct machine *m, unsigned vcpu, unsigned view);
 
 /* Host monotonic time, ns. */
@@ -218,6 +234,9 @@ void vcpu_kick(struct vcpu *v);
 
 /* Sets request bits and kicks. Any thread. */
 void vcpu_request(struct vcpu *v, uint32_t bits);
+
+/* The vCPU of the calling thread, NULL for other threads. */
+struct vcpu *vcpu_self(void);
 
 /* Registers the kick signal's handler; once per process. */
 void vcpu_signals_init(void);
@@ -242,7 +261,13 @@ uint64_t incarnation_apic_base(const struct vcpu *v);
  * KVM_RUN. 0 or -errno; on failure the vCPU stays where it is. */
 int incarnation_move(struct vcpu *v, unsigned view);
 
-/* Puts registers to their INIT state / starts at a SIPI vector. Owner. */
+/* Finishes an exit that KVM still has to complete: port, MMIO and MSR accesses half done.  What
+ * remains of the instruction may need devices again.  Afterwards the registers are whole.  Owner,
+ * outside KVM_RUN. */
+void incarnation_settle(struct vcpu *v);
+
+/* Puts registers to their INIT state / starts at a SIPI vector.  Owner.  A KVM that refuses ends
+ * the guest. */
 void incarnation_init_state(struct vcpu *v);
 void incarnation_sipi(struct vcpu *v, uint8_t vector);
 
@@ -268,8 +293,13 @@ void clock_apply(struct vcpu *v);
  * largest error found in cycles beyond the window, 0 when all agree; -1 when it can't be read. */
 int64_t clock_verify(const struct machine *m);
 
-/* When the guest's TSC reaches tsc, in machine_now_ns() time. */
-uint64_t clock_tsc_to_ns(const struct machine *m, uint64_t tsc);
+/* The guest writes IA32_TSC or IA32_TSC_ADJUST: this vCPU's TSC moves in all its incarnations.
+ * Owner.  False: this KVM can't, the guest gets #GP. */
+bool clock_guest_write(struct vcpu *v, uint32_t msr, uint64_t data);
+
+/* When the TSC of a vCPU with that tsc_adjust reaches tsc, in machine_now_ns() time; at most a
+ * year ahead. */
+uint64_t clock_tsc_to_ns(const struct machine *m, int64_t adjust, uint64_t tsc);
 uint64_t clock_host_tsc(void);
 
 #endif

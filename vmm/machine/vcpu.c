@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -30,7 +31,10 @@
 
 #define KICK_SIGNAL SIGUSR1
 
-enum { FAULTS_MAX = 10000 }; /* -EFAULTs in a row before the guest is given up */
+/* How often -EFAULT is tried again at once, how long is slept between later tries, and how long
+ * after the first the guest is given up. */
+enum { FAULTS_AT_ONCE = 100, FAULT_SLEEP_NS = 50000 };
+static const uint64_t FAULT_MAX_NS = 10000000000u;
 
 /* The vCPU of this thread, for the signal handler. Owner only. */
 static __thread struct vcpu *self;
@@ -43,9 +47,15 @@ static void on_kick(int sig)
         self->run->immediate_exit = 1;
 }
 
+struct vcpu *vcpu_self(void)
+{
+    return self;
+}
+
 void vcpu_signals_init(void)
 {
-    struct sigaction sa = {.sa_handler = on_kick};
+    /* KVM_RUN and a timed futex end with EINTR all the same; a device's write(2) goes on */
+    struct sigaction sa = {.sa_handler = on_kick, .sa_flags = SA_RESTART};
 
     sigaction(KICK_SIGNAL, &sa, NULL);
 }
@@ -80,39 +90,20 @@ void vcpu_request(struct vcpu *v, uint32_t bits)
     vcpu_kick(v);
 }
 
-/* Programs the thread's timer to kick at the local APIC's next deadline, if that changed. */
+/* Programs the thread's timer to kick at the local APIC's next deadline, if that changed.  Without
+ * a deadline the timer stays as it is: a kick too many costs less than a system call a tick. */
 static void program_timer(struct vcpu *v)
 {
     uint64_t at = lapic_deadline(v->apic);
     struct itimerspec its = {.it_value = {.tv_sec = (time_t)(at / 1000000000u),
                                           .tv_nsec = (long)(at % 1000000000u)}};
 
-    if (at == v->timer_ns)
+    if (!at || at == v->timer_ns)
         return;
     v->timer_ns = at;
     timer_settime(v->timer, TIMER_ABSTIME, &its, NULL);
 }
 
-/* Waits at the gate until it opens or the guest has ended. */
-static void park(struct vcpu *v)
-{
-    struct machine *m = v->m;
-    uint64_t seen;
-
-    pthread_mutex_lock(&m->park_lock);
-    seen = m->shift_ns;
-    m->nparked++;
-    pthread_cond_broadcast(&m->parked_cond);
-    while (m->gate_shut && atomic_load(&m->end) == MACHINE_RUNS)
-        pthread_cond_wait(&m->go_cond, &m->park_lock);
-    m->nparked--;
-    seen = m->shift_ns - seen;
-    pthread_mutex_unlock(&m->park_lock);
-    if (seen) {
-        clock_apply(v);
-        lapic_time_shift(v->apic, seen);
-    }
-}
 
 /* Goes to the view asked for and tells who waits for it. */
 static void move(struct vcpu *v)
@@ -128,8 +119,50 @@ static void move(struct vcpu *v)
             numa_bind_thread(v->node);
     }
     pthread_mutex_lock(&v->m->park_lock);
+    v->move_seq++;
+    v->move_err = r;
     pthread_cond_broadcast(&v->m->parked_cond);
     pthread_mutex_unlock(&v->m->park_lock);
+}
+
+/* Takes the time that pauses took off the guest's TSC and timer.  Everything not taken yet counts,
+ * whichever pause it came from: a pause may end before this vCPU came to the gate. */
+static void catch_up(struct vcpu *v)
+{
+    struct machine *m = v->m;
+    uint64_t shift;
+
+    pthread_mutex_lock(&m->park_lock);
+    shift = m->shift_ns - v->shifted;
+    v->shifted = m->shift_ns;
+    pthread_mutex_unlock(&m->park_lock);
+    if (shift) {
+        clock_apply(v);
+        lapic_time_shift(v->apic, shift);
+    }
+}
+
+/* Waits at the gate until it opens or the guest has ended; moves if asked to meanwhile. */
+static void park(struct vcpu *v)
+{
+    struct machine *m = v->m;
+
+    incarnation_settle(v); /* who is parked has no device access half done */
+    pthread_mutex_lock(&m->park_lock);
+    m->nparked++;
+    pthread_cond_broadcast(&m->parked_cond);
+    while (m->gate_shut && atomic_load(&m->end) == MACHINE_RUNS) {
+        if (atomic_fetch_and(&v->requests, ~(uint32_t)VCPU_REQ_MOVE) & VCPU_REQ_MOVE) {
+            pthread_mutex_unlock(&m->park_lock);
+            move(v);
+            pthread_mutex_lock(&m->park_lock);
+        } else {
+            pthread_cond_wait(&m->go_cond, &m->park_lock);
+        }
+    }
+    m->nparked--;
+    pthread_mutex_unlock(&m->park_lock);
+    catch_up(v);
 }
 
 /* INIT: back to the state before a startup IPI. */
@@ -137,9 +170,20 @@ static void init(struct vcpu *v)
 {
     incarnation_init_state(v);
     lapic_reset(v->apic, true);
+    lapic_set_base(v->apic, v->run->apic_base); /* INIT does not leave x2APIC mode */
     v->halted = false;
     v->wait_sipi = true;
     atomic_fetch_and(&v->requests, ~(uint32_t)VCPU_REQ_NMI);
+}
+
+/* NMI: wakes from HLT, unless the handler of the one before is what halted. */
+static void nmi(struct vcpu *v)
+{
+    struct kvm_vcpu_events events;
+
+    ioctl(v->fd, KVM_NMI, 0);
+    if (v->halted && (ioctl(v->fd, KVM_GET_VCPU_EVENTS, &events) || !events.nmi.masked))
+        v->halted = false;
 }
 
 /* Serves requests in the order in which they can depend on each other. */
@@ -155,10 +199,8 @@ static void serve(struct vcpu *v)
         v->wait_sipi = false;
         incarnation_sipi(v, atomic_load(&v->sipi_vector));
     }
-    if ((req & VCPU_REQ_NMI) && !v->wait_sipi) {
-        v->halted = false;
-        ioctl(v->fd, KVM_NMI, 0);
-    }
+    if ((req & VCPU_REQ_NMI) && !v->wait_sipi)
+        nmi(v);
     if (req & VCPU_REQ_PARK)
         park(v);
 }
@@ -225,6 +267,29 @@ static void inject(struct vcpu *v)
     run->request_interrupt_window = lapic_pending(v->apic) >= 0;
 }
 
+/* A page was just being replaced: true to run again, after a while if that took long. */
+static bool fault_again(struct vcpu *v)
+{
+    static const struct timespec nap = {.tv_nsec = FAULT_SLEEP_NS};
+
+    vcpu_count(v, EXIT_KIND_FAULT);
+    if (!v->faults)
+        v->fault_ns = machine_now_ns();
+    if (v->faults++ < FAULTS_AT_ONCE) {
+        sched_yield();
+        return true;
+    }
+    nanosleep(&nap, NULL);
+    return machine_now_ns() - v->fault_ns < FAULT_MAX_NS;
+}
+
+/* Notes when the guest's first instruction is about to run. */
+static void note_first_run(struct vcpu *v)
+{
+    if (v->id == 0 && !atomic_load_explicit(&v->m->first_run_ns, memory_order_relaxed))
+        atomic_store(&v->m->first_run_ns, machine_now_ns());
+}
+
 /* Runs the guest once.  Returns false when KVM_RUN gave an error (handled here). */
 static bool enter(struct vcpu *v)
 {
@@ -240,7 +305,8 @@ static bool enter(struct vcpu *v)
     }
     inject(v);
     program_timer(v);
-    r = ioctl(v->fd, KVM_RUN, 0);
+    note_first_run(v);
+    r = ioctl(v->fd, KVM_RUN, 0) ? errno : 0;
     atomic_store(&v->state, VCPU_USER);
     /* both may have changed without an exit of their own; no cost when they did not */
     lapic_set_cr8(v->apic, (uint8_t)v->run->cr8);
@@ -249,19 +315,16 @@ static bool enter(struct vcpu *v)
         v->faults = 0;
         return true;
     }
-    if (errno == EINTR || errno == EAGAIN) {
+    if (r == EINTR || r == EAGAIN) {
         vcpu_count(v, EXIT_KIND_SIGNAL);
-    } else if (errno == EFAULT && v->faults++ < FAULTS_MAX) {
-        vcpu_count(v, EXIT_KIND_FAULT);
-        sched_yield();
-    } else {
-        machine_end(v->m, MACHINE_BROKEN, 0, "KVM_RUN of vcpu%u: %s", v->id, strerror(errno));
+    } else if (r != EFAULT || !fault_again(v)) {
+        machine_end(v->m, MACHINE_BROKEN, 0, "KVM_RUN of vcpu%u: %s", v->id, strerror(r));
     }
     return false;
 }
 
-/* Thread name, kick timer, CPU affinity. */
-static void thread_init(struct vcpu *v)
+/* Thread name, kick timer, CPU affinity.  False: no timer. */
+static bool thread_init(struct vcpu *v)
 {
     struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = KICK_SIGNAL};
     char name[16];
@@ -275,19 +338,24 @@ static void thread_init(struct vcpu *v)
     pthread_setname_np(pthread_self(), name);
     atomic_store(&v->tid, (pid_t)syscall(SYS_gettid));
     ev._sigev_un._tid = atomic_load(&v->tid);
-    INVARIANT(!timer_create(CLOCK_MONOTONIC, &ev, &v->timer), "timer_create for a vCPU");
     if (v->m->spec.pin)
         numa_bind_thread(v->node);
+    prctl(PR_SET_TIMERSLACK, 1ul); /* an idle guest's timers are not to be 50 us late */
+    if (!timer_create(CLOCK_MONOTONIC, &ev, &v->timer))
+        return true;
+    machine_end(v->m, MACHINE_BROKEN, 0,
+                "timer_create for vcpu%u: %s (see `ulimit -i`, pending signals)", v->id,
+                strerror(errno));
+    return false;
 }
 
 void *vcpu_thread(void *arg)
 {
     struct vcpu *v = arg;
     struct machine *m = v->m;
+    bool timer = thread_init(v);
 
-    thread_init(v);
-    if (v->id == 0)
-        atomic_store(&m->first_run_ns, machine_now_ns());
+    catch_up(v);
     while (atomic_load(&m->end) == MACHINE_RUNS) {
         if (atomic_load(&v->requests))
             serve(v);
@@ -296,7 +364,8 @@ void *vcpu_thread(void *arg)
         else if (enter(v))
             vcpu_dispatch(v);
     }
-    timer_delete(v->timer);
+    if (timer)
+        timer_delete(v->timer);
     self = NULL;
     pthread_mutex_lock(&m->park_lock);
     m->nparked++;

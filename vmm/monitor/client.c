@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finding a monitor and talking to it.  Threads: one; no state.
+ * Finding a monitor and talking to it.
+ *
+ * The monitor is trusted as far as its user is (only the owner can make the socket), but it may
+ * die at any moment: every read and write is checked, and an answer has a largest size.
+ * Threads: one; no state.
  */
 #include "vmm/monitor/client.h"
 
@@ -29,7 +33,7 @@ bool client_time(const char *text, uint64_t *ms)
 {
     uint64_t ns;
 
-    if (!units_parse_count(text, ms)) {
+    if (!units_parse_count(text, ms)) { /* no unit: seconds */
         if (*ms > DAY_MS / 1000)
             return false;
         *ms *= 1000;
@@ -73,13 +77,13 @@ int client_parse(struct client_line *l, int argc, char **argv, unsigned takes,
     int o;
 
     *l = (struct client_line){0};
-    while ((o = getopt_long(argc, argv, "s:", longopts, NULL)) != -1) {
+    while ((o = getopt_long(argc, argv, ":s:", longopts, NULL)) != -1) {
         if (o == 's')
             l->socket = optarg;
         else if (o == 'N')
             l->site = optarg;
         else if (!(opt_of(o) & takes))
-            return cmd_usage(argv[0], o == '?' ? NULL : "an option is not for this command");
+            return cmd_option(argv[0], o, argv);
         if (o == 't' && !client_time(optarg, &l->timeout_ms))
             return cmd_usage(
                 argv[0], "'%s' is no time: want 30, 30s, 500ms, 5min or 1h, up to 24h", optarg);
@@ -115,6 +119,7 @@ static int connect_to(const char *path, struct err *err)
 {
     int fd = try_connect(path);
 
+    /* three ways not to be there, each with its own remedy */
     if (fd == -ENOENT)
         return fail(err, EXIT_NOMONITOR, ENOENT,
                     "no monitor runs at %s: `disco up FILE` starts one", path);
@@ -163,7 +168,7 @@ static void search(const char *dir, struct found *f)
         fd = try_connect(path);
         free(path);
         if (fd < 0)
-            continue;
+            continue; /* stale, or another user's */
         snprintf(f->names + len, sizeof(f->names) - len, "%s%.*s", f->n ? ", " : "",
                  (int)(strlen(e->d_name) - 5), e->d_name);
         if (f->n++)
@@ -242,6 +247,7 @@ static char *read_line(int fd)
             p = cap <= ANSWER_MAX ? realloc(p, cap) : NULL;
             INVARIANT(p, "an answer fits in memory");
         }
+        /* look first, then take no more than the line: a console's bytes may follow it */
         n = recv(fd, p + len, cap - len, MSG_PEEK);
         if (n < 0 && errno == EINTR)
             continue;

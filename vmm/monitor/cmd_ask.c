@@ -16,8 +16,8 @@ enum { DOWN_TIMEOUT_MS = 30000 };
 
 static const int one_arg[2] = {1, 1};
 
-/* Asks; prints an error.  The exit status: with `ends`, whether all guests of the answer ended as
- * asked. */
+/* Asks and prints an error.  The exit status: with `ends`, whether all guests of the answer ended
+ * as asked, and those that did not are named. */
 static int ask(const struct client_line *l, json_t *req, bool ends)
 {
     struct err err = {0};
@@ -49,6 +49,8 @@ static int simple(int argc, char **argv)
 
     return r ? r : ask(&l, json_pack("{s:s, s:s}", "cmd", argv[0], "guest", l.args[0]), false);
 }
+
+/* ---- the commands, as commands.h says ---- */
 
 int cmd_pause(int argc, char **argv)
 {

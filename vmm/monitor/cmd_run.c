@@ -150,13 +150,13 @@ int cmd_run(int argc, char **argv)
     struct err err = {0};
     int o, status = EXIT_OK;
 
-    while ((o = getopt_long(argc, argv, "v", longopts, NULL)) != -1) {
+    while ((o = getopt_long(argc, argv, ":v", longopts, NULL)) != -1) {
         if (o == 'j')
             r.json = true;
         else if (o == 'v')
             log_init(LOG_DEBUG, NULL);
         else
-            return cmd_usage("run", NULL);
+            return cmd_option("run", o, argv);
     }
     if (optind != argc - 1)
         return cmd_usage("run", "exactly one configuration file is wanted");

@@ -198,7 +198,7 @@ static int parse(struct up *u, int argc, char **argv)
     };
     int o;
 
-    while ((o = getopt_long(argc, argv, "ds:qv", longopts, NULL)) != -1) {
+    while ((o = getopt_long(argc, argv, ":ds:qv", longopts, NULL)) != -1) {
         switch (o) {
         case 'd':
             u->detach = true;
@@ -222,7 +222,7 @@ static int parse(struct up *u, int argc, char **argv)
             u->log_level = LOG_DEBUG;
             break;
         default:
-            return cmd_usage("up", NULL);
+            return cmd_option("up", o, argv);
         }
     }
     if (optind != argc - 1)

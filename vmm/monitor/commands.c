@@ -4,6 +4,7 @@
  */
 #include "vmm/monitor/commands.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -28,4 +29,10 @@ int cmd_usage(const char *name, const char *fmt, ...)
     }
     fprintf(stderr, "Try `disco %s --help`.\n", name);
     return EXIT_USAGE;
+}
+
+int cmd_option(const char *name, int letter, char **argv)
+{
+    return cmd_usage(name, letter == ':' ? "%s needs a value" : "unknown option %s",
+                     argv[optind - 1]);
 }

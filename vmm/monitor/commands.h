@@ -20,28 +20,49 @@ struct command {
     int (*run)(int argc, char **argv); /* does it; enum exit_status */
 };
 
-int cmd_run(int argc, char **argv);     /* cmd_run.c: one guest in the foreground */
-int cmd_cell(int argc, char **argv);    /* cmd_run.c: the process of one guest of a monitor */
-int cmd_up(int argc, char **argv);      /* cmd_up.c: the monitor */
-int cmd_down(int argc, char **argv);    /* cmd_ask.c: ends all guests */
-int cmd_ps(int argc, char **argv);      /* cmd_ps.c: the table of guests */
-int cmd_stat(int argc, char **argv);    /* cmd_stat.c: all figures of one guest */
-int cmd_console(int argc, char **argv); /* cmd_console.c: a guest's console */
-int cmd_stop(int argc, char **argv);    /* cmd_ask.c: presses a power button */
-int cmd_kill(int argc, char **argv);    /* cmd_ask.c: ends a guest at once */
-int cmd_pause(int argc, char **argv);   /* cmd_ask.c: stops a guest's vCPUs */
-int cmd_resume(int argc, char **argv);  /* cmd_ask.c: lets them run again */
-int cmd_balloon(int argc, char **argv); /* cmd_ask.c: asks for memory back */
-int cmd_move(int argc, char **argv);    /* cmd_ask.c: moves a vCPU to a view */
-int cmd_wait(int argc, char **argv);    /* cmd_ask.c: waits until guests have ended */
-int cmd_check(int argc, char **argv);   /* cmd_check.c: checks configuration files */
-int cmd_topo(int argc, char **argv);    /* cmd_topo.c: draws the machine */
-int cmd_doctor(int argc, char **argv);  /* cmd_doctor.c: what this host lacks */
+/* One guest in the foreground.  In cmd_run.c. */
+int cmd_run(int argc, char **argv);
+/* The process of one guest of a monitor.  In cmd_run.c. */
+int cmd_cell(int argc, char **argv);
+/* The monitor.  In cmd_up.c. */
+int cmd_up(int argc, char **argv);
+/* Ends all guests.  In cmd_ask.c. */
+int cmd_down(int argc, char **argv);
+/* The table of guests.  In cmd_ps.c. */
+int cmd_ps(int argc, char **argv);
+/* All figures of one guest.  In cmd_stat.c. */
+int cmd_stat(int argc, char **argv);
+/* A guest's console.  In cmd_console.c. */
+int cmd_console(int argc, char **argv);
+/* Presses a power button.  In cmd_ask.c. */
+int cmd_stop(int argc, char **argv);
+/* Ends a guest at once.  In cmd_ask.c. */
+int cmd_kill(int argc, char **argv);
+/* Stops a guest's vCPUs.  In cmd_ask.c. */
+int cmd_pause(int argc, char **argv);
+/* Lets them run again.  In cmd_ask.c. */
+int cmd_resume(int argc, char **argv);
+/* Asks for memory back.  In cmd_ask.c. */
+int cmd_balloon(int argc, char **argv);
+/* Moves a vCPU to a view.  In cmd_ask.c. */
+int cmd_move(int argc, char **argv);
+/* Waits until guests have ended.  In cmd_ask.c. */
+int cmd_wait(int argc, char **argv);
+/* Checks configuration files.  In cmd_check.c. */
+int cmd_check(int argc, char **argv);
+/* Draws the machine.  In cmd_topo.c. */
+int cmd_topo(int argc, char **argv);
+/* What this host lacks.  In cmd_doctor.c. */
+int cmd_doctor(int argc, char **argv);
 
 /* Prints "disco: <message>" on standard error and returns err->status. */
 int cmd_fail(const struct err *err);
 
 /* Prints "disco: NAME: <message>" and how to get help; returns EXIT_USAGE. */
 int cmd_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Says what is wrong with the option getopt_long() just looked at: letter is what it returned, ':'
+ * or '?'.  The caller's list of short options begins with ':', so getopt itself is silent. */
+int cmd_option(const char *name, int letter, char **argv);
 
 #endif

@@ -24,7 +24,7 @@ char *line_room(struct linebuf *b, size_t *n)
     if (b->len == LINE_MAX_BYTES)
         return NULL;
     if (b->len == b->cap) {
-        b->cap = b->cap ? 2 * b->cap : 1024;
+        b->cap = b->cap ? 2 * b->cap : 1024; /* ends at LINE_MAX_BYTES, a power of two */
         b->p = realloc(b->p, b->cap);
         INVARIANT(b->p, "the host has no memory left for a line");
     }
@@ -53,7 +53,7 @@ char *line_take(struct linebuf *b, size_t *len)
     if (b->len == b->seen)
         return NULL;
     nl = memchr(b->p + b->seen, '\n', b->len - b->seen);
-    if (!nl) {
+    if (!nl) { /* all of it was looked at: the next search begins behind (N1) */
         b->seen = b->len;
         return NULL;
     }

@@ -129,6 +129,7 @@ static int spawn(struct mguest *g, int sock)
     /* a session of its own: ctrl-c at our terminal is for us */
     posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
                                       POSIX_SPAWN_SETSID);
+    /* in this order: the socket may be any descriptor, even one of those overwritten later */
     posix_spawn_file_actions_init(&fa);
     posix_spawn_file_actions_adddup2(&fa, sock, PROTO_FD);
     posix_spawn_file_actions_addopen(&fa, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -291,6 +292,7 @@ static void take_ended(struct mguest *g, const struct proto_msg *m)
         g->ready_ns = e.ready_ns;
         g->host->ops->ready(g->host->arg, g);
     }
+    /* figures are for showing only: what is no object is left out, no reason to doubt the end */
     json_decref(g->stat);
     g->stat = json_loadb((char *)m->body + sizeof(e), m->len - sizeof(e), 0, NULL);
     if (!json_is_object(g->stat)) {
@@ -357,6 +359,7 @@ static void take_messages(struct mguest *g, int n)
     }
     if (g->src.fd < 0 || r >= 0)
         return;
+    /* either way the process must be gone soon: its socket was its only way to be of use */
     if (r == -EPIPE)
         hang_up(g); /* its process ends, or has: the pidfd tells */
     else
@@ -405,6 +408,7 @@ static void conclude_told(struct mguest *g)
 /* How a guest ended whose process just ended; wstatus is wait's. */
 static void conclude(struct mguest *g, int wstatus)
 {
+    /* "down --now" asks for exactly this; nobody else's signal is what the user asked for */
     bool by_us = g->why == WHY_NOW && WIFSIGNALED(wstatus) && WTERMSIG(wstatus) == SIGKILL;
 
     if (g->told && g->why != WHY_RUBBISH) {
@@ -429,10 +433,10 @@ static void conclude(struct mguest *g, int wstatus)
 /* The process is gone: takes its last words, closes all, tells the monitor. */
 static void process_ended(struct mguest *g, int wstatus)
 {
-    g->pid = 0;
+    g->pid = 0; /* reaped (G1) */
     g->end_ns = mguest_now();
     g->kill_at = g->slay_at = 0;
-    take_messages(g, LAST_BATCH);
+    take_messages(g, LAST_BATCH); /* what it sent before it ended is still in the socket */
     g->slay_at = 0;
     hang_up(g);
     evloop_del(g->host->loop, &g->pidsrc);
@@ -462,9 +466,10 @@ static void pid_ready(void *arg, uint32_t revents)
 void mguest_end(struct mguest *g, enum mguest_why why)
 {
     if (!g->pid || g->told)
-        return;
+        return; /* it is ending already */
     g->why = why;
     g->kill_at = 0;
+    /* a cell ends its guest in order: figures are taken, disks are flushed; but it must be quick */
     g->slay_at = mguest_now() + SLAY_AFTER;
     if (g->state != MGUEST_RUNNING || !mguest_ask(g, PROTO_KILL, NULL, 0))
         mguest_slay(g);

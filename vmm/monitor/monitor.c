@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Opens a site, starts it, and keeps it until its last guest has ended.
+ *
+ * The order of a start, which makes W1 true: socket and lock, loop, signals, the switch, every
+ * guest's resources, the control socket; then all processes, then (all cells made) all guests.
+ * monitor_close() undoes it from any point.
  * Threads and invariants: see monitor.h.  No locks.
  */
 #include "vmm/monitor/monitor.h"
@@ -32,6 +36,7 @@ struct mguest *monitor_guest(struct monitor *m, const char *name)
 
 /* ---- what guests tell ---- */
 
+/* A cell waits to be told to run; make_all() counts. */
 static void guest_made(void *arg, struct mguest *g)
 {
     struct monitor *m = arg;
@@ -40,6 +45,7 @@ static void guest_made(void *arg, struct mguest *g)
     m->made++;
 }
 
+/* Passed on to who shows progress. */
 static void guest_ready(void *arg, struct mguest *g)
 {
     struct monitor *m = arg;
@@ -48,6 +54,7 @@ static void guest_ready(void *arg, struct mguest *g)
         m->events->ready(m->arg, g);
 }
 
+/* A process is gone.  Before the site runs this is a failed start, which make_all() reports. */
 static void guest_ended(void *arg, struct mguest *g)
 {
     struct monitor *m = arg;
@@ -58,6 +65,7 @@ static void guest_ended(void *arg, struct mguest *g)
     requests_ended(m);
 }
 
+/* Passed on to the request that asked. */
 static void guest_reply(void *arg, struct mguest *g, const struct proto_msg *msg)
 {
     requests_reply(arg, g, msg);
@@ -70,7 +78,7 @@ static const struct mguest_ops guest_ops = {
 
 void monitor_stop_guest(struct mguest *g, uint64_t timeout_ms)
 {
-    if (g->state != MGUEST_RUNNING) {
+    if (g->state != MGUEST_RUNNING) { /* there is no guest yet that could be asked */
         mguest_end(g, WHY_NOW);
         return;
     }
@@ -121,7 +129,7 @@ static int take_signals(struct monitor *m, struct err *err)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
-    sigprocmask(SIG_BLOCK, &set, NULL);
+    sigprocmask(SIG_BLOCK, &set, NULL); /* cells get an empty mask back, see mguest.c */
     m->sigsrc = (struct evsrc){
         .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal, .arg = m};
     if (m->sigsrc.fd < 0)
@@ -235,7 +243,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static void step(struct monitor *m)
 {
     uint64_t at = requests_deadline(m), now = mguest_now();
-    int timeout = -1;
+    int timeout = -1; /* ms; for ever when nothing is due */
 
     for (unsigned i = 0; i < m->site->nguests; i++)
         at = earlier(at, mguest_deadline(&m->guests[i]));
@@ -251,11 +259,11 @@ static void step(struct monitor *m)
     requests_expire(m, now);
 }
 
-/* The first guest whose process ended, or NULL. */
+/* The first guest whose process ended without us, or NULL. */
 static const struct mguest *first_ended(const struct monitor *m)
 {
     for (unsigned i = 0; m->ended && i < m->site->nguests; i++)
-        if (m->guests[i].state == MGUEST_ENDED)
+        if (m->guests[i].state == MGUEST_ENDED && m->guests[i].why != WHY_NOW)
             return &m->guests[i];
     return NULL;
 }
@@ -273,12 +281,15 @@ static int make_all(struct monitor *m, struct err *err)
     }
     while (m->made < m->site->nguests && !m->ended && !m->stopping)
         step(m);
+    /* why it ended is the site's error; its cell may have named the guest already */
     g = first_ended(m);
-    if (m->stopping)
-        return fail(err, EXIT_GUEST, EINTR, "the site was ended before it ran");
     if (g && strncmp(g->err.text, "guest ", 6) != 0)
         return fail(err, g->err.status, EIO, "guest %s: %s", g->cfg->name, g->err.text);
-    return g ? fail(err, g->err.status, EIO, "%s", g->err.text) : 0;
+    if (g)
+        return fail(err, g->err.status, EIO, "%s", g->err.text);
+    if (m->stopping || m->ended)
+        return fail(err, EXIT_GUEST, EINTR, "the site was ended before it ran");
+    return 0;
 }
 
 int monitor_run(struct monitor *m, struct err *err)

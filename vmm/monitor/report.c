@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Progress, table, result file and picture of a site.  Threads: all on the monitor's loop.
+ * Progress, table, result file and picture of a site.
+ *
+ * Lines go to standard output one event each and are flushed at once, so that a pipe or a log in
+ * the background shows them as they happen.  Names come from the configuration and are plain;
+ * reasons come from cells and had their control characters taken out when they arrived.
+ * Threads: all on the monitor's loop.
  */
 #include "vmm/monitor/report.h"
 
@@ -18,7 +23,10 @@
 #include "vmm/monitor/monitor.h"
 #include "vmm/monitor/table.h"
 
-enum { TOP_KINDS = 3, NODES_TEXT = 64 };
+enum {
+    TOP_KINDS = 3,   /* kinds of exits the table names */
+    NODES_TEXT = 64, /* bytes for a list of nodes */
+};
 
 /* The nodes of a guest as "0,1,3". */
 static char *nodes_text(char buf[NODES_TEXT], const struct place_got *p)
@@ -37,6 +45,7 @@ static void begin_line(const struct report *r, const struct mguest *g)
     printf("[%8.3f] %-12s ", (double)(mguest_now() - r->m->begin_ns) / 1e9, g->cfg->name);
 }
 
+/* A guest was let go. */
 static void on_started(void *arg, const struct mguest *g)
 {
     const struct report *r = arg;
@@ -51,6 +60,7 @@ static void on_started(void *arg, const struct mguest *g)
     fflush(stdout);
 }
 
+/* A guest's console showed that it is up. */
 static void on_ready(void *arg, const struct mguest *g)
 {
     const struct report *r = arg;
@@ -62,6 +72,7 @@ static void on_ready(void *arg, const struct mguest *g)
     fflush(stdout);
 }
 
+/* A guest is over. */
 static void on_ended(void *arg, const struct mguest *g)
 {
     const struct report *r = arg;
@@ -75,6 +86,7 @@ static void on_ended(void *arg, const struct mguest *g)
     fflush(stdout);
 }
 
+/* All were let go: with --detach the command that was typed ends here. */
 static void on_running(void *arg)
 {
     const struct report *r = arg;
@@ -100,6 +112,7 @@ static char *top_exits(char buf[TABLE_CELL], json_t *exits)
     size_t len = 0;
 
     buf[0] = 0;
+    /* a selection sort that stops early: there are a few dozen kinds at most */
     for (unsigned k = 0; k < TOP_KINDS; k++) {
         const char *name, *best = NULL;
         json_t *v;
@@ -162,6 +175,7 @@ static json_t *result_json(const struct mguest *g)
 {
     json_t *nodes = json_array(), *exits = json_object_get(g->stat, "exits");
     json_t *result = json_string(g->result);
+    /* a cell that was killed told nothing: then the monitor's own clock counts */
     uint64_t run_ns = g->told ? g->res.run_ns : g->end_ns - g->start_ns;
 
     for (unsigned i = 0; i < g->place->nnodes; i++)
@@ -177,6 +191,7 @@ static json_t *result_json(const struct mguest *g)
 
 int report_result(const struct report *r, const char *path, struct err *err)
 {
+    /* readers find the old file or the whole new one, never half of it */
     char *tmp = xasprintf("%s.tmp", path);
     json_t *a = json_array(), *o;
     int e = 0;

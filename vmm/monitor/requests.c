@@ -299,6 +299,7 @@ void requests_reply(struct monitor *m, struct mguest *g, const struct proto_msg 
 
 /* ---- the commands ---- */
 
+/* All guests, as they are now. */
 static void do_ps(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
 {
     (void)g;
@@ -306,6 +307,7 @@ static void do_ps(struct monitor *m, struct client *cl, struct mguest *g, const 
     control_reply(cl, guests_answer(m, NULL));
 }
 
+/* The cell's figures; of a guest that has ended, its last. */
 static void do_stat(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
 {
     (void)req;
@@ -315,18 +317,21 @@ static void do_stat(struct monitor *m, struct client *cl, struct mguest *g, cons
         ask(m, cl, g, PROTO_STAT, NULL, 0);
 }
 
+/* Stops the vCPUs.  The state changes when the cell says it is done. */
 static void do_pause(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
 {
     (void)req;
     ask(m, cl, g, PROTO_PAUSE, NULL, 0);
 }
 
+/* Lets them go on. */
 static void do_resume(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
 {
     (void)req;
     ask(m, cl, g, PROTO_RESUME, NULL, 0);
 }
 
+/* Asks for memory back: "bytes" in all. */
 static void do_balloon(struct monitor *m, struct client *cl, struct mguest *g,
                        const json_t *req)
 {
@@ -341,6 +346,7 @@ static void do_balloon(struct monitor *m, struct client *cl, struct mguest *g,
         ask(m, cl, g, PROTO_BALLOON, &b, sizeof(b));
 }
 
+/* Moves "vcpu" to "view". */
 static void do_move(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
 {
     json_t *vcpu = json_object_get(req, "vcpu"), *view = json_object_get(req, "view");
@@ -356,6 +362,7 @@ static void do_move(struct monitor *m, struct client *cl, struct mguest *g, cons
         ask(m, cl, g, PROTO_MOVE, &mv, sizeof(mv));
 }
 
+/* The power button; answered when the guest has ended, which may be never. */
 static void do_stop(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
 {
     op_new(m, cl, WAIT_END, g);
@@ -364,6 +371,7 @@ static void do_stop(struct monitor *m, struct client *cl, struct mguest *g, cons
     requests_ended(m);
 }
 
+/* The end without asking the guest. */
 static void do_kill(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
 {
     (void)req;
@@ -372,6 +380,7 @@ static void do_kill(struct monitor *m, struct client *cl, struct mguest *g, cons
     requests_ended(m);
 }
 
+/* The same for all guests, "now" without asking them. */
 static void do_down(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
 {
     (void)g;
@@ -380,6 +389,7 @@ static void do_down(struct monitor *m, struct client *cl, struct mguest *g, cons
     requests_ended(m);
 }
 
+/* Waits for ends that others bring about. */
 static void do_wait(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
 {
     uint64_t ms = timeout_of(req);
@@ -392,6 +402,7 @@ static void do_wait(struct monitor *m, struct client *cl, struct mguest *g, cons
 
 /* ---- consoles ---- */
 
+/* The guest wrote. */
 static void watch_show(void *arg, const uint8_t *p, size_t n)
 {
     struct op *op = arg;
@@ -400,6 +411,7 @@ static void watch_show(void *arg, const uint8_t *p, size_t n)
         control_write(op->cl, p, n);
 }
 
+/* Typing is taken again. */
 static void watch_room(void *arg)
 {
     struct op *op = arg;
@@ -408,6 +420,7 @@ static void watch_room(void *arg)
         control_more(op->cl);
 }
 
+/* The guest is gone. */
 static void watch_end(void *arg)
 {
     struct op *op = arg;
@@ -416,6 +429,7 @@ static void watch_end(void *arg)
         control_finish(op->cl);
 }
 
+/* The client typed. */
 static size_t watch_type(void *arg, const uint8_t *p, size_t n)
 {
     struct op *op = arg;
@@ -423,6 +437,7 @@ static size_t watch_type(void *arg, const uint8_t *p, size_t n)
     return conring_type(op->ring, p, n);
 }
 
+/* Makes the connection a console. */
 static void do_console(struct monitor *m, struct client *cl, struct mguest *g,
                        const json_t *req)
 {

@@ -105,6 +105,7 @@ static int take_lock(struct site_place *p, struct err *err)
         close(fd); /* its holder removed it while we waited */
     }
     p->lockfd = fd;
+    /* for the message of one who comes later; the lock itself does not need it */
     if (ftruncate(fd, 0) || dprintf(fd, "%d\n", (int)getpid()) < 0)
         return fail_errno(err, EXIT_RESOURCE, errno, "the lock %s cannot be written", p->lock);
     return 0;
@@ -171,6 +172,7 @@ int site_listen(struct site_place *p, struct err *err)
 
 void site_release(struct site_place *p)
 {
+    /* the socket before the lock: who gets the lock next must not lose its own (Y1) */
     if (p->bound)
         unlink(p->socket);
     if (p->lockfd >= 0) {

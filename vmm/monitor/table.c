@@ -22,6 +22,7 @@ void table_cell(struct table *t, const char *fmt, ...)
 {
     char *c;
     va_list ap;
+    /* rows are not known beforehand: double as they come */
 
     if (t->n == t->cap) {
         t->cap = t->cap ? 2 * t->cap : 64;
@@ -32,6 +33,7 @@ void table_cell(struct table *t, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(c, TABLE_CELL, fmt, ap);
     va_end(ap);
+    /* whatever a guest or cell put in, the terminal gets plain text */
     for (; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = ' ';
@@ -52,6 +54,7 @@ static void print_cell(FILE *f, const char *s, unsigned w, bool right, bool last
 {
     int fill = (int)w - (int)width(s);
 
+    /* the last column is not filled up: lines have no blanks at their end */
     if (right)
         fprintf(f, "%*s%s", fill > 0 ? fill : 0, "", s);
     else
@@ -63,6 +66,7 @@ void table_print(struct table *t, FILE *f)
 {
     unsigned w[TABLE_MAX_COLS];
 
+    /* each column is as wide as its widest cell */
     for (unsigned c = 0; c < t->ncols; c++) {
         w[c] = width(t->heads[c] + (t->heads[c][0] == '>'));
         for (unsigned i = c; i < t->n; i += t->ncols)
@@ -90,6 +94,7 @@ static char *scale(char buf[16], double n, double base, const char *const *units
         n /= base;
         units++;
     }
+    /* "1.5G" but "12G" and "2M": two digits say enough */
     if (n < 10 && n != (double)(uint64_t)n)
         snprintf(buf, 16, "%.1f%s", n, *units);
     else

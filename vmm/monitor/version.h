@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The version `disco --version` prints; the Makefile may define it. */
+/*
+ * The version that `disco --version` prints.  The Makefile defines it from the file VERSION; what is
+ * here serves whoever compiles by hand.
+ */
 #ifndef DISCO_VMM_MONITOR_VERSION_H
 #define DISCO_VMM_MONITOR_VERSION_H
 

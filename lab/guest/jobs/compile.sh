@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=dash disable=SC2154
-# compile: builds the program in /usr/src/demo of the Debian disk (root=/dev/vda overlay) with its own compiler and
-# lets it pack and unpack its own source. Prints "COMPILE ok seconds checksum-of-the-packed-file" or "COMPILE BAD".
+# compile: builds the program in /usr/src/demo of the Debian disk (root=/dev/vda overlay) with its
+# own compiler and lets it pack and unpack its own source. Prints "COMPILE ok seconds
+# checksum-of-the-packed-file" or "COMPILE BAD".
 if [ ! -d /deb/usr/src/demo ]; then
 	echo "COMPILE BAD no Debian disk"
 	exit 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=dash disable=SC2010,SC2012,SC2154,SC2046
-# disk: overwrites disk=DEV (default /dev/vda) with mb=N MiB (default 16) of known bytes, flushes, drops the cache
-# and reads them back. Prints "DISK dev size_mb checksum ok|BAD".
+# disk: overwrites disk=DEV (default /dev/vda) with mb=N MiB (default 16) of known bytes, flushes,
+# drops the cache and reads them back. Prints "DISK dev size_mb checksum ok|BAD".
 disk=${disk:-/dev/vda}
 mb=${mb:-16}
 if [ ! -b "$disk" ]; then

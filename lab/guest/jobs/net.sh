@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=dash disable=SC2010,SC2012,SC2154,SC2046
-# net: brings up dev=NAME (default the first card) with addr=A/LEN [gw=A] or, without addr, by DHCP. Then any of:
-# ping=ADDRESS; fetch=URL [sum=MD5] (tried for up to wait=SECONDS, default 60); serve=MB [port=N]: hands out one
-# file /file of that size by HTTP for wait seconds or until it was fetched clients=N times.
-# Prints "NET dev address", "NET-PING ok|BAD", "NET-FETCH bytes md5 seconds", "NET-SERVE md5".
+# net: brings up dev=NAME (default the first card) with addr=A/LEN [gw=A] or, without addr, by
+# DHCP. Then any of: ping=ADDRESS; fetch=URL [sum=MD5] (tried for up to wait=SECONDS, default 60);
+# serve=MB [port=N]: hands out one file /file of that size by HTTP for wait seconds or until it was
+# fetched clients=N times. Prints "NET dev address", "NET-PING ok|BAD", "NET-FETCH bytes md5
+# seconds", "NET-SERVE md5".
 ls /sys/class/net | grep -qv '^lo$' || { echo "NET absent"; exit 1; }
 dev=${dev:-$(ls /sys/class/net | grep -v '^lo$' | head -n 1)}
 wait=${wait:-60}

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=dash disable=SC2010,SC2012,SC2154,SC2046
-# smp: keeps all CPUs busy with processes, pipes and checksums for load=SECONDS (default 10), one worker pinned to
-# each CPU and one free; then says what the kernel complained of. Prints "SMP cpus N rounds N wrong N warnings N";
-# fails when a checksum differed, a CPU is missing (want=N) or the log has a warning.
+# smp: keeps all CPUs busy with processes, pipes and checksums for load=SECONDS (default 10), one
+# worker pinned to each CPU and one free; then says what the kernel complained of. Prints "SMP cpus
+# N rounds N wrong N warnings N"; fails when a checksum differed, a CPU is missing (want=N) or the
+# log has a warning.
 cpus=$(nproc)
 load=${load:-10}
 good=$(seq 1 3000 | md5sum)

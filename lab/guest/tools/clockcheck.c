@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * clockcheck.c: for the small guest: does time ever go backwards or jump, seen from all CPUs at once?
+ * clockcheck.c: for the small guest: does time ever go backwards or jump, seen from all CPUs at
+ * once?
  *
- * Interface: clockcheck SECONDS [JUMP_MS]; one line "CLOCK cpus N reads N backwards N worst_ns N gap_ms N span_ms N";
- * the status is 1 if a clock went backwards (CLOCK_MONOTONIC, or the time stamp counter of another CPU), or if two
- * reads of one thread that should follow closely were further apart than JUMP_MS (default 5000: other vCPUs may run).
- * Invariants: a reader compares with the largest value that any CPU has published before it read its own clock.
+ * Interface: clockcheck SECONDS [JUMP_MS]; one line "CLOCK cpus N reads N backwards N worst_ns N
+ * gap_ms N span_ms N"; the status is 1 if a clock went backwards (CLOCK_MONOTONIC, or the time
+ * stamp counter of another CPU), or if two reads of one thread that should follow closely were
+ * further apart than JUMP_MS (default 5000: other vCPUs may run).
+ * Invariants: a reader compares with the largest value that any CPU has published before it read
+ * its own clock.
  * Threads: one pinned to each CPU; they share only `shared`.
  */
 #define _GNU_SOURCE

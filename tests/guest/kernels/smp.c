@@ -9,15 +9,15 @@
 
 enum { PING = 0x60, STEP_RUN = 1, STEP_COUNT, STEP_IPI, STEP_BEAT };
 
-static volatile uint32_t step;            /* what the others do now */
-static volatile uint32_t counter, done;   /* shared sum; CPUs that finished a step */
-static volatile uint32_t starts[16];      /* times each CPU came to on_ap() */
-static volatile uint32_t wrong_id;        /* a CPU that does not know who it is */
-static volatile uint32_t pings[16];       /* IPIs each CPU got */
-static volatile uint32_t beat[16];        /* counts while a CPU runs */
-static volatile uint32_t nmis[16];        /* NMIs each CPU got */
-static uint32_t n;                        /* CPUs */
-static uint32_t incs;                     /* additions of each */
+static volatile uint32_t step;          /* what the others do now */
+static volatile uint32_t counter, done; /* shared sum; CPUs that finished a step */
+static volatile uint32_t starts[16];    /* times each CPU came to on_ap() */
+static volatile uint32_t wrong_id;      /* a CPU that does not know who it is */
+static volatile uint32_t pings[16];     /* IPIs each CPU got */
+static volatile uint32_t beat[16];      /* counts while a CPU runs */
+static volatile uint32_t nmis[16];      /* NMIs each CPU got */
+static uint32_t n;                      /* CPUs */
+static uint32_t incs;                   /* additions of each */
 
 static void add(volatile uint32_t *p)
 {

@@ -22,7 +22,8 @@ static void ports(void)
 {
     uint32_t step = option_number("step", 1);
 
-    for (uint32_t p = 0; p < 0x10000; p += p < 0x800 || p > 0xfff0 || p / 16 == 0xcf ? 1 : step) {
+    for (uint32_t p = 0; p < 0x10000;
+         p += p < 0x800 || p > 0xfff0 || p / 16 == 0xcf ? 1 : step) {
         uint16_t port = (uint16_t)p;
 
         inb(port);
@@ -35,7 +36,8 @@ static void ports(void)
         if (!ends_guest(p, 4))
             outl(port, 0xffffffff);
     }
-    outb(COM1 + 3, 3); /* what the sweep did to the UART: 8 bits, no divisor latch, no interrupts */
+    outb(COM1 + 3,
+         3); /* what the sweep did to the UART: 8 bits, no divisor latch, no interrupts */
     outb(COM1 + 1, 0);
     outb(COM1 + 4, 0);
     say("ports done\n");
@@ -69,15 +71,15 @@ static void memory(void)
         {ram, ram + 0x10000, 0x1000, true},
         {0x80000000, 0x80010000, 0x1000, true},
         {0xbffff000, 0xc0000000, 0x200, true},
-        {0xc0000000, 0xc0020000, 0x40, true},     /* BARs, not decoded yet */
+        {0xc0000000, 0xc0020000, 0x40, true}, /* BARs, not decoded yet */
         {0xdffff000, 0xe0000000, 0x100, true},
-        {0xe0000000, 0xe0100000, 0x800, true},    /* ECAM: BARs and commands get garbage */
-        {0xc0000000, 0xc0020000, 0x40, true},     /* what is decoded now */
-        {0xe0100000, 0xe0110000, 0x1000, true},   /* no such bus */
+        {0xe0000000, 0xe0100000, 0x800, true},  /* ECAM: BARs and commands get garbage */
+        {0xc0000000, 0xc0020000, 0x40, true},   /* what is decoded now */
+        {0xe0100000, 0xe0110000, 0x1000, true}, /* no such bus */
         {0xfebff000, 0xfec00000, 0x100, true},
-        {0xfec00000, 0xfec01000, 0x10, true},     /* IOAPIC */
-        {0xfed00000, 0xfed10000, 0x1000, true},   /* no HPET */
-        {0xfee00000, 0xfee01000, 0x10, false},    /* local APIC */
+        {0xfec00000, 0xfec01000, 0x10, true},   /* IOAPIC */
+        {0xfed00000, 0xfed10000, 0x1000, true}, /* no HPET */
+        {0xfee00000, 0xfee01000, 0x10, false},  /* local APIC */
         {0xfee01000, 0xfee02000, 0x100, true},
         {0xfffbc000, 0xffff0000, 0x1000, false},
         {0xffffff00, 0xfffffff0, 0x8, false},
@@ -107,9 +109,15 @@ static void msrs(void)
     static const struct {
         uint32_t from, to, step;
     } sweep[] = {
-        {0, 0x1000, 3},         {0x6e0, 0x6e1, 1},         {0x800, 0x900, 1},
-        {0x1000, 0x40000, 4001}, {0x40000000, 0x40000100, 7}, {0x4b564d00, 0x4b564d10, 1},
-        {0xc0000080, 0xc0000110, 1}, {0xc0010000, 0xc0011030, 7}, {0xfffffff0, 0xffffffff, 1},
+        {0, 0x1000, 3},
+        {0x6e0, 0x6e1, 1},
+        {0x800, 0x900, 1},
+        {0x1000, 0x40000, 4001},
+        {0x40000000, 0x40000100, 7},
+        {0x4b564d00, 0x4b564d10, 1},
+        {0xc0000080, 0xc0000110, 1},
+        {0xc0010000, 0xc0011030, 7},
+        {0xfffffff0, 0xffffffff, 1},
     };
     uint32_t reads = 0, writes = 0;
     uint64_t v;

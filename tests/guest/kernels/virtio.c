@@ -49,10 +49,10 @@ static uint8_t status;
 
 /* A device found on the bus. */
 struct dev {
-    uint32_t cfg;     /* its configuration space */
-    uint32_t common;  /* common configuration */
-    uint32_t notify;  /* doorbell of queue 0 */
-    bool blk;         /* block, else entropy */
+    uint32_t cfg;    /* its configuration space */
+    uint32_t common; /* common configuration */
+    uint32_t notify; /* doorbell of queue 0 */
+    bool blk;        /* block, else entropy */
 };
 
 static uint8_t read8(uint32_t at)
@@ -83,8 +83,8 @@ static bool find(struct dev *d, uint16_t id)
         *d = (struct dev){.cfg = cfg, .blk = id == ID_BLK};
         write16(cfg + 4, 6);
         for (uint32_t cap = read8(cfg + 0x34); cap; cap = read8(cfg + cap + 1)) {
-            uint32_t at = (mem32(cfg + 0x10 + 4 * read8(cfg + cap + 4)) & ~15u) +
-                          mem32(cfg + cap + 8);
+            uint32_t at =
+                (mem32(cfg + 0x10 + 4 * read8(cfg + cap + 4)) & ~15u) + mem32(cfg + cap + 8);
 
             if (read8(cfg + cap) != 9)
                 continue;
@@ -272,13 +272,13 @@ static const struct {
     const char *name;
     void (*act)(const struct dev *d);
 } attacks[] = {
-    {"wild address", wild_address},       {"address of the local APIC", mmio_address},
+    {"wild address", wild_address},         {"address of the local APIC", mmio_address},
     {"length that wraps", wrapping_length}, {"descriptor loop", loop},
-    {"descriptor to itself", self_loop},  {"next outside", next_outside},
-    {"head outside", head_outside},       {"index far ahead", huge_index},
-    {"index backwards", index_backwards}, {"indirect in indirect", indirect_nested},
-    {"indirect loop", indirect_loop},     {"indirect outside", indirect_wild},
-    {"indirect length", indirect_length}, {"read after write", read_after_write},
+    {"descriptor to itself", self_loop},    {"next outside", next_outside},
+    {"head outside", head_outside},         {"index far ahead", huge_index},
+    {"index backwards", index_backwards},   {"indirect in indirect", indirect_nested},
+    {"indirect loop", indirect_loop},       {"indirect outside", indirect_wild},
+    {"indirect length", indirect_length},   {"read after write", read_after_write},
 };
 
 /* Waits until the device asks for a reset. */

@@ -21,12 +21,12 @@ volatile uint32_t cpus_up;
 uint32_t tsc_khz;
 bool no_iret;
 
-static struct start boot;              /* how we came */
-static volatile uint32_t checks;       /* checks done */
-static volatile bool x2apic[16];       /* CPU uses the MSR interface */
-static volatile uint32_t fixup;        /* where a #GP goes on; 0: it is an error */
-static uint64_t idt[256];              /* gates */
-static volatile bool gp;               /* the last MSR access faulted */
+static struct start boot;        /* how we came */
+static volatile uint32_t checks; /* checks done */
+static volatile bool x2apic[16]; /* CPU uses the MSR interface */
+static volatile uint32_t fixup;  /* where a #GP goes on; 0: it is an error */
+static uint64_t idt[256];        /* gates */
+static volatile bool gp;         /* the last MSR access faulted */
 
 /* ---- strings ---- */
 

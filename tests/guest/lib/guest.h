@@ -140,13 +140,13 @@ bool rdmsr(uint32_t msr, uint64_t *v);
 bool wrmsr(uint32_t msr, uint64_t v);
 
 /* ---- interrupts ---- */
-extern volatile uint32_t irq_count[256]; /* times each vector came, all CPUs */
-extern volatile uint8_t irq_log[64];     /* the first vectors >= 32, in order */
-extern volatile uint32_t irq_logged;     /* entries of irq_log */
-extern volatile bool irq_no_eoi[256];    /* the handler leaves the EOI to the test */
+extern volatile uint32_t irq_count[256];           /* times each vector came, all CPUs */
+extern volatile uint8_t irq_log[64];               /* the first vectors >= 32, in order */
+extern volatile uint32_t irq_logged;               /* entries of irq_log */
+extern volatile bool irq_no_eoi[256];              /* the handler leaves the EOI to the test */
 extern void (*volatile irq_hook)(struct frame *f); /* called before the EOI; NULL: nothing */
 
-extern bool no_iret;                                   /* iret=no: handlers return without IRET */
+extern bool no_iret; /* iret=no: handlers return without IRET */
 
 /* Loads the IDT on this CPU. */
 void interrupts_init(void);
@@ -189,9 +189,9 @@ enum {
 };
 uint32_t apic_read(unsigned reg);
 void apic_write(unsigned reg, uint32_t v);
-void apic_enable(void);                    /* SVR, vector 0xff */
-bool apic_x2(void);                        /* switches to x2APIC; false: not offered */
-void apic_send(uint32_t dest, uint32_t v); /* ICR; dest: physical APIC id or logical set */
+void apic_enable(void);                        /* SVR, vector 0xff */
+bool apic_x2(void);                            /* switches to x2APIC; false: not offered */
+void apic_send(uint32_t dest, uint32_t v);     /* ICR; dest: physical APIC id or logical set */
 bool apic_bit(unsigned first, uint8_t vector); /* of ISR or IRR */
 
 /* ---- other CPUs ---- */

@@ -40,7 +40,7 @@ chroot /deb blkdiscard -o 8388608 -l 4194304 "$disk" && chroot /deb blkdiscard -
 verdict FIO-DISCARD $?
 echo 3 >/proc/sys/vm/drop_caches
 { dd if="$disk" bs=1M skip=8 count=4 && dd if="$disk" bs=1M skip=20 count=4; } 2>/dev/null |
-	cmp -n 8388608 - /dev/zero
+	cmp -s -n 8388608 - /dev/zero
 verdict FIO-ZEROED $?
 sync
 echo "FIO-MD5 $(md5sum <"$disk" | cut -d ' ' -f 1)"
