@@ -30,6 +30,8 @@ static void wake_ready(void *arg, uint32_t revents)
 
 int evloop_init(struct evloop *l, struct err *err)
 {
+    int r;
+
     *l = (struct evloop){.epfd = -1, .wakefd = -1};
     l->epfd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epfd < 0)
@@ -42,7 +44,11 @@ int evloop_init(struct evloop *l, struct err *err)
         return fail_errno(err, EXIT_INTERNAL, e, "eventfd");
     }
     l->wake = (struct evsrc){.fd = l->wakefd, .ready = wake_ready, .arg = l};
-    return evloop_add(l, &l->wake, EPOLLIN);
+    r = evloop_add(l, &l->wake, EPOLLIN);
+    if (!r)
+        return 0;
+    evloop_exit(l);
+    return fail_errno(err, EXIT_INTERNAL, -r, "epoll_ctl of the wake-up descriptor");
 }
 
 void evloop_exit(struct evloop *l)

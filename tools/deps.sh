@@ -16,7 +16,7 @@ set -eu
 build='gcc libc6-dev make pkg-config libhwloc-dev libnuma-dev liburcu-dev libconfig-dev liburing-dev
        libslirp-dev libjansson-dev libxxhash-dev libseccomp-dev libcap-ng-dev acpica-tools'
 # What the unit tests and the checks of the tree need.
-check='libcmocka-dev jq librsvg2-bin iproute2'
+check='libcmocka-dev jq librsvg2-bin iproute2 procps'
 # What building and running the emulated NUMA machine needs.
 lab='qemu-system-x86 busybox-static cpio zstd lz4 xz-utils kmod mmdebstrap e2fsprogs util-linux dpkg-dev
      ca-certificates fio jq'

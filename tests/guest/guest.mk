@@ -3,6 +3,7 @@
 # guest.mk: tiny guests of our own; included by the Makefile at the root.
 #
 #   guest-kernels   builds tests/guest/kernels/*.c, 32-bit kernels, into $(B)/tests/guest
+#   guest-build     builds them, the user-mode programs and the C harnesses
 #   guest-tests     builds and runs all: kernels under `disco run` and the C harnesses
 
 GUEST_DIR   := tests/guest
@@ -18,10 +19,12 @@ GUEST_SRC   := $(sort $(wildcard $(GUEST_DIR)/kernels/*.c))
 GUEST_ELF   := $(GUEST_SRC:$(GUEST_DIR)/kernels/%.c=$(GUEST_OUT)/%.elf)
 GUEST_TEST  := $(patsubst $(GUEST_DIR)/%.c,$(GUEST_OUT)/%,$(sort $(wildcard $(GUEST_DIR)/test_*.c)))
 
-.PHONY: guest-kernels guest-tests
+.PHONY: guest-kernels guest-build guest-tests
 guest-kernels: $(GUEST_ELF)
 
-guest-tests: $(B)/disco guest-kernels $(GUEST_OUT)/user.bin $(GUEST_TEST)
+guest-build: $(B)/disco guest-kernels $(GUEST_OUT)/user.bin $(GUEST_TEST)
+
+guest-tests: guest-build
 	@B=$(B) $(GUEST_DIR)/run.sh
 
 $(GUEST_OUT)/lib/%.o: $(GUEST_DIR)/lib/%.S

@@ -249,7 +249,7 @@ killed kill-halt halt 5
 sleeps idle-sleep 2000
 guest hostile-sweep sweep "ram=64 step=16" "disks = ({ path = \"$disk\"; readonly = true; });" 33 debug-exit 180
 for t in "$bin"/test_*[!.][!d]; do
-	[ ! -x "$t" ] || harness "$(basename "$t")" 120
+	[ ! -x "$t" ] || harness "$(basename "$t")" 240
 done
 echo "guest: $passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

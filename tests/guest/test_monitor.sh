@@ -6,7 +6,8 @@
 #
 # Use:    B=build tests/guest/test_monitor.sh [TEST...]     after make disco and make guest-kernels
 # Gives:  one line a test, "ok NAME" or "FAIL NAME: why", and a sum; status 0 if all passed, 77 without KVM.
-# Holds:  everything it makes is in a directory of its own that goes at the end; KILLS (50) cells are killed.
+# Holds:  status 77 is a skip; everything it makes is in a directory of its own that goes at the end; KILLS (50) cells are killed.
+# shellcheck disable=SC2015 # "a && b || fail" is how a test stops here, and fail is meant for both
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 B=${B:-build}
@@ -21,7 +22,7 @@ D=$(mktemp -d /tmp/disco-mon.XXXXXX)
 cd "$D" || exit 1
 SOCK=$D/m.sock
 export DISCO_TEST=$D
-monitor= why=
+monitor='' why=''
 
 # disco ARGUMENTS...: under a time limit, so that nothing can hang the test.
 disco() {
@@ -219,7 +220,7 @@ test_monitor_dies() {
 # Every cause of failure has its message and status, before anything has started.
 test_refusals() {
 	truncate -s 1M rw.img
-	site s.cfg '{ name = "a"; template = "base"; disks = ( { path = "'$D'/rw.img"; } ); }'
+	site s.cfg '{ name = "a"; template = "base"; disks = ( { path = "'"$D"'/rw.img"; } ); }'
 	up s.cfg || no "no start: $(cat up.out)" || return 1
 	sed "s/m.sock/n.sock/; s/$(basename "$D")\/run/$(basename "$D")\/run2/" s.cfg >t.cfg
 	status 5 disco up t.cfg && says "in use by another guest" || return 1
@@ -232,13 +233,13 @@ test_refusals() {
 	status 4 disco up s.cfg && says "guest b" || return 1
 	site s.cfg '{ name = "a"; template = "base"; }, { name = "a"; template = "base"; }'
 	status 3 disco up s.cfg || return 1
-	site s.cfg '{ name = "a"; template = "base"; disks = ( { path = "'$D'/none.img"; } ); }'
+	site s.cfg '{ name = "a"; template = "base"; disks = ( { path = "'"$D"'/none.img"; } ); }'
 	status 5 disco up s.cfg && says none.img || return 1
 	site s.cfg '{ name = "a"; template = "base"; memory = "60T"; }'
 	status 6 disco up s.cfg || return 1
 	site s.cfg '{ name = "a"; template = "base"; nets = ( { type = "subnet"; } ); }'
 	status 3 disco run s.cfg && says "disco up" || return 1
-	site s.cfg '{ name = "a"; template = "base"; console = "socket:'$D'/con"; }, { name = "b"; template = "base"; console = "socket:'$D'/no/con"; }'
+	site s.cfg '{ name = "a"; template = "base"; console = "socket:'"$D"'/con"; }, { name = "b"; template = "base"; console = "socket:'"$D"'/no/con"; }'
 	status 5 disco up s.cfg || return 1
 	[ ! -e con ] || no "a console socket is left" || return 1
 	status 2 disco upp s.cfg && says "did you mean 'up'" || return 1
@@ -322,9 +323,10 @@ test_kill9_starting() {
 # ---- running them ----
 
 passed=0 failed=0
-all=$(declare -F | sed -n 's/^declare -f test_//p')
-for t in ${*:-$all}; do
-	why=
+mapfile -t all < <(declare -F | sed -n 's/^declare -f test_//p')
+[ $# -gt 0 ] || set -- "${all[@]}"
+for t; do
+	why=''
 	rm -rf run run2 result.json up.out
 	began=$(date +%s%N)
 	if "test_$t" && nothing_left; then
@@ -335,9 +337,9 @@ for t in ${*:-$all}; do
 		echo "FAIL $t: $why"
 	fi
 	[ -z "$monitor" ] || kill -9 "$monitor" 2>/dev/null
-	monitor=
+	monitor=''
 	rm -f "$SOCK" "$SOCK.lock"
 done
 cd / && rm -rf "$D"
-echo "monitor: $passed passed, $failed failed"
+echo "monitor: $passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]

@@ -256,8 +256,9 @@ static void receives_junk(void **state)
     struct fixture *f = *state;
     unsigned bufs;
 
-    vd_start(&f->v, VERSION_1, 2, QSIZE);
-    post(f, 0, 2000);
+    vd_start(&f->v, VERSION_1 | F(MRG_RXBUF), 2, QSIZE);
+    for (unsigned i = 0; i < 40; i++)
+        post(f, i, 2000);
     arrive(f, 1);
     arrive(f, HDR);
     arrive(f, HDR + 13);
@@ -266,6 +267,9 @@ static void receives_junk(void **state)
     assert_int_equal(received(f, &bufs), 0);
     arrive(f, HDR + 14);
     assert_int_equal(received(f, &bufs), HDR + 14);
+    arrive(f, BIG);
+    assert_int_equal(received(f, &bufs), BIG);
+    assert_int_equal(bufs, 33);
     assert_quiet(f);
 }
 
@@ -562,37 +566,68 @@ static void full_backend(void **state)
     }
 }
 
-/* The driver resets with a frame held, a large one half cut, and sending stalled. */
-static void resets(void **state)
+/* Segments left when a batch ends are not forgotten, though nothing more comes. */
+static void batch_ends_in_segments(void **state)
 {
     struct fixture *f = *state;
     struct tf t = {.flags = TF_ACK};
-    unsigned bufs;
+    size_t len;
 
-    vd_start(&f->v, VERSION_1, 2, QSIZE);
-    post(f, 0, 1700);
-    arrive(f, large(f, &t, 3000, 1000));
-    arrive(f, plain(f, 60, 0));
+    vd_start(&f->v, VERSION_1 | EVENT_IDX, 2, QSIZE);
+    for (unsigned k = 0; k < 50; k++)
+        post(f, k, 1700);
+    vd_kick(&f->v, RXQ);
+    for (unsigned k = 0; k < 250; k++)
+        assert_int_equal(send(f->peer, f->buf, 1, 0), 1);
+    len = large(f, &t, 40 * 100, 100);
+    arrive(f, len);
+    assert_int_equal(take_segments(f, &t, 0, false), 40 * 100);
+    assert_quiet(f);
+}
+
+/* Makes sending stall. */
+static void stall(struct fixture *f)
+{
     for (unsigned i = 0; i < QSIZE; i++) {
         vd_desc(&f->m, vd_rings(TXQ), i, VD_BUF, 0x8000, 0, 0);
         vd_avail(&f->v, TXQ, (uint16_t)i);
     }
     vd_kick(&f->v, TXQ);
     assert_quiet(f);
-    vd_set(&f->v, 0x14, 1, 0);
-    arrive(f, plain(f, 61, 0));
-    while (recv(f->peer, f->want, BIG, 0) > 0)
-        ;
-    assert_quiet(f);
-    vd_start(&f->v, VERSION_1, 2, QSIZE);
-    post(f, 0, 1700);
-    post(f, 1, 1700);
-    vd_kick(&f->v, RXQ);
-    assert_int_equal(received(f, &bufs), 0); /* nothing from before */
-    arrive(f, plain(f, 99, 0));
-    assert_int_equal(received(f, &bufs), HDR + 99);
-    assert_int_equal(vd_one(&f->v, TXQ, VD_BUF, 100, false), 0);
-    assert_int_equal(recv(f->peer, f->want, BIG, 0), 100);
+}
+
+/* The driver resets with a frame held, a large one half cut, frames behind it or not, and sending
+ * stalled or not. */
+static void resets(void **state)
+{
+    struct fixture *f = *state;
+    struct tf t = {.flags = TF_ACK};
+    unsigned bufs;
+
+    for (unsigned i = 0; i < 4; i++) {
+        vd_start(&f->v, VERSION_1, 2, QSIZE);
+        post(f, 0, 1700);
+        arrive(f, large(f, &t, 3000, 1000));
+        if (i & 1)
+            arrive(f, plain(f, 60, 0));
+        if (i & 2)
+            stall(f);
+        vd_set(&f->v, 0x14, 1, 0);
+        if (i & 1)
+            arrive(f, plain(f, 61, 0));
+        while (recv(f->peer, f->want, BIG, 0) > 0)
+            ;
+        assert_quiet(f);
+        vd_start(&f->v, VERSION_1, 2, QSIZE);
+        post(f, 0, 1700);
+        post(f, 1, 1700);
+        vd_kick(&f->v, RXQ);
+        assert_int_equal(received(f, &bufs), 0); /* nothing from before */
+        arrive(f, plain(f, 99, 0));
+        assert_int_equal(received(f, &bufs), HDR + 99);
+        assert_int_equal(vd_one(&f->v, TXQ, VD_BUF, 100, false), 0);
+        assert_int_equal(recv(f->peer, f->want, BIG, 0), 100);
+    }
 }
 
 /* The monitor is gone: what it sent still arrives, then io0 sleeps, and frames go nowhere. */
@@ -843,6 +878,7 @@ int main(void)
         T(large_cut_slowly),
         T(full_backend),
         T(resets),
+        T(batch_ends_in_segments),
         T(peer_closes),
         T(peer_closes_full),
         T(breaks),

@@ -405,8 +405,10 @@ static void *talk(void *arg)
         listen_to(w);
     }
     atomic_fetch_sub(w->running, 1);
-    while (poll(&p, 1, 200) > 0 || atomic_load(w->running))
+    for (unsigned idle = 0; idle < (w->heard ? 1 : 100) || atomic_load(w->running);) {
+        idle = poll(&p, 1, 200) > 0 ? 0 : idle + 1;
         listen_to(w);
+    }
     return NULL;
 }
 

@@ -351,7 +351,8 @@ void cell_wait(struct cell *c, struct cell_result *res)
     } else {
         fill_result(c, res);
     }
-    res->run_ns = atomic_load(&c->end_ns) - c->made_ns;
+    if (atomic_load(&c->end_ns))
+        res->run_ns = atomic_load(&c->end_ns) - c->made_ns;
     if (atomic_load(&c->ready_ns))
         res->ready_ns = atomic_load(&c->ready_ns) - c->made_ns;
 }
@@ -387,6 +388,7 @@ void cell_power_button(struct cell *c)
 
 void cell_kill(struct cell *c)
 {
+    atomic_store(&c->killed, true);
     machine_end(&c->m, MACHINE_KILLED, 0, "ended from outside");
 }
 

@@ -54,6 +54,7 @@ struct cell {
     _Atomic uint64_t end_ns;   /* when the end was decided */
     struct cell_fds kept;      /* copies for a restart; nothing unless on_reset says restart */
     unsigned boots;            /* how often the guest was started */
+    atomic_bool killed;        /* cell_kill() was called: no restart any more */
     atomic_bool paused;        /* between cell_pause and cell_resume */
 };
 

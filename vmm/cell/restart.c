@@ -51,7 +51,8 @@ void restart_keep(struct cell *c, const struct cell_fds *fds)
 
 bool restart_wanted(const struct cell *c)
 {
-    return c->cfg.on_reset == CFG_EXIT_RESTART && atomic_load(&c->m.end) == MACHINE_RESET;
+    return c->cfg.on_reset == CFG_EXIT_RESTART && !atomic_load(&c->killed) &&
+           atomic_load(&c->m.end) == MACHINE_RESET;
 }
 
 int restart(struct cell *c, struct err *err)

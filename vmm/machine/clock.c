@@ -118,7 +118,7 @@ bool clock_guest_write(struct vcpu *v, uint32_t msr, uint64_t data)
     v->tsc_adjust = (int64_t)(msr == MSR_IA32_TSC ? data - now : data);
     if (v->tsc_adjust == old)
         return true;
-    if (apply(v)) {
+    if (v->m->tsc_fixed || apply(v)) {
         v->tsc_adjust = old;
         return false;
     }

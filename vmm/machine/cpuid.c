@@ -20,12 +20,17 @@ enum {
     LEAF_KVM = 0x40000000,
 };
 
-/* Leaves that are left out: topology (ours is added), the performance monitor, and everything a
- * hypervisor said (ours is added). */
+/* Leaves that are left out: topology (ours is added), the performance monitors, matrix tiles,
+ * nested virtualization, and everything a hypervisor said (ours is added). */
 static bool left_out(uint32_t leaf)
 {
-    return leaf == 0xb || leaf == 0x1f || leaf == 0xa || leaf == 0x8000001d ||
-           leaf == 0x8000001e || (leaf >= 0x40000000 && leaf < 0x40010000);
+    static const uint32_t list[] = {0xb,        0x1f,       0xa,        0x1d,       0x1e,
+                                    0x8000000a, 0x8000001d, 0x8000001e, 0x80000022, 0x80000026};
+
+    for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++)
+        if (leaf == list[i])
+            return true;
+    return leaf >= 0x40000000 && leaf < 0x40010000;
 }
 
 /* Bits needed to number n vCPUs. */
@@ -56,16 +61,33 @@ static void put_bits(uint32_t *reg, uint32_t bits, bool on)
     *reg = on ? *reg | bits : *reg & ~bits;
 }
 
+/* Leaf 7: no matrix tiles, whose state would need a permission this process does not ask for. */
+static void adapt_leaf7(struct kvm_cpuid_entry2 *e)
+{
+    if (e->index == 0)
+        e->edx &= ~(1u << 22 | 1u << 24 | 1u << 25); /* AMX-BF16, AMX-TILE, AMX-INT8 */
+    if (e->index == 1) {
+        e->eax &= ~(1u << 21); /* AMX-FP16 */
+        e->edx &= ~(1u << 8);  /* AMX-COMPLEX */
+    }
+}
+
 /* Changes one entry that KVM supports into what this guest shall see. */
-static void adapt(const struct machine *m, struct kvm_cpuid_entry2 *e)
+static void adapt(const struct machine *m, bool amd, struct kvm_cpuid_entry2 *e)
 {
     unsigned n = per_package(m);
     unsigned siblings = n < 255 ? n : 255;
 
     switch (e->function) {
+    case 0: /* leaf 0xb is always there */
+        e->eax = e->eax < 0xb ? 0xb : e->eax;
+        break;
     case 1:
         e->ebx = (e->ebx & 0xffff) | siblings << 16;
-        e->ecx |= 1u << 31 | 1u << 24;               /* hypervisor, TSC deadline */
+        e->ecx |= 1u << 31 | 1u << 24; /* hypervisor, TSC deadline */
+        /* debug store, VMX (a move does not carry nested state), counters */
+        e->ecx &= ~(1u << 2 | 1u << 5 | 1u << 15);
+        e->edx &= ~(1u << 21);
         put_bits(&e->ecx, 1u << 21, m->spec.x2apic); /* x2APIC */
         put_bits(&e->edx, 1u << 28, n > 1);          /* several threads in the package */
         break;
@@ -75,14 +97,20 @@ static void adapt(const struct machine *m, struct kvm_cpuid_entry2 *e)
     case 6:
         e->eax |= 4; /* the APIC timer always runs */
         break;
+    case 7:
+        adapt_leaf7(e);
+        break;
     case 0x80000001:
-        e->ecx &= ~(1u << 22 | 1u << 23 | 1u << 24 | 1u << 28); /* TOPOEXT, counters */
+        e->ecx &=
+            ~(1u << 2 | 1u << 22 | 1u << 23 | 1u << 24 | 1u << 28); /* SVM, TOPOEXT, PMU */
+        if (amd)
+            put_bits(&e->ecx, 1u << 1, n > 1); /* the threads are cores */
         break;
     case 0x80000007:
         e->edx |= 1u << 8; /* invariant TSC */
         break;
     case 0x80000008:
-        e->ecx = id_bits(n) << 12 | (siblings - 1);
+        e->ecx = amd ? id_bits(n) << 12 | (siblings - 1) : 0;
         break;
     default:
         break;
@@ -124,6 +152,22 @@ static void add_own(const struct machine *m, struct kvm_cpuid2 *c)
     add(c, (struct kvm_cpuid_entry2){.function = LEAF_KVM + 1, .eax = features});
 }
 
+/* Whether the CPU is AMD's, or Hygon's, which is one of those. */
+static bool is_amd(const struct kvm_cpuid2 *c)
+{
+    char vendor[12];
+
+    for (unsigned i = 0; i < c->nent; i++) {
+        if (c->entries[i].function != 0)
+            continue;
+        memcpy(vendor, &c->entries[i].ebx, 4);
+        memcpy(vendor + 4, &c->entries[i].edx, 4);
+        memcpy(vendor + 8, &c->entries[i].ecx, 4);
+        return !memcmp(vendor, "AuthenticAMD", 12) || !memcmp(vendor, "HygonGenuine", 12);
+    }
+    return false;
+}
+
 int cpuid_template(struct machine *m, struct err *err)
 {
     size_t size = sizeof(*m->cpuid) + MAX_ENTRIES * sizeof(m->cpuid->entries[0]);
@@ -137,7 +181,7 @@ int cpuid_template(struct machine *m, struct err *err)
     for (unsigned i = 0; !r && i < all->nent; i++) {
         if (left_out(all->entries[i].function) || m->cpuid->nent >= MAX_ENTRIES - OWN_ENTRIES)
             continue;
-        adapt(m, &all->entries[i]);
+        adapt(m, is_amd(all), &all->entries[i]);
         add(m->cpuid, all->entries[i]);
     }
     free(all);

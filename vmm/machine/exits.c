@@ -16,6 +16,13 @@ enum {
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
     MSR_TSC_DEADLINE = 0x6e0,
+    MSR_TSC = 0x10,
+    MSR_TSC_ADJUST = 0x3b,
+    MSR_X2APIC_SVR = 0x80f,
+    APIC_SVR = 0xf0, /* offset in the xAPIC page */
+    SVR_ENABLED = 1 << 8,
+    INIT_RIP = 0xfff0,
+    INIT_CS = 0xf000,
 };
 
 static const char *const kind_names[EXIT_KINDS] = {
@@ -42,7 +49,10 @@ const char *exit_kind_name(enum exit_kind k)
 
 void vcpu_count(struct vcpu *v, enum exit_kind k)
 {
-    atomic_fetch_add_explicit(&v->exits[k], 1, memory_order_relaxed);
+    uint64_t n = atomic_load_explicit(&v->exits[k], memory_order_relaxed);
+
+    /* nobody else writes it: no locked instruction needed */
+    atomic_store_explicit(&v->exits[k], n + 1, memory_order_relaxed);
 }
 
 /* Port access: KVM hands over count accesses of size bytes, one after the other. */
@@ -80,6 +90,15 @@ static void on_apic_page(struct vcpu *v)
     }
 }
 
+/* The next access a bus takes of len bytes, 1 to 8: KVM hands over 3, 5, 6 and 7, too, where an
+ * access crosses a page. */
+static unsigned piece(unsigned len)
+{
+    if (len >= 8)
+        return 8;
+    return len >= 4 ? 4 : len >= 2 ? 2 : 1;
+}
+
 /* Access to a guest-physical address that is not RAM. */
 static void on_mmio(struct vcpu *v)
 {
@@ -91,10 +110,13 @@ static void on_mmio(struct vcpu *v)
         return;
     }
     vcpu_count(v, (gpa & ~0xfffull) == MMIO_IOAPIC ? EXIT_KIND_MMIO_IOAPIC : EXIT_KIND_MMIO);
-    if (run->mmio.is_write)
-        bus_write(&v->m->mmio, gpa, run->mmio.data, run->mmio.len);
-    else
-        bus_read(&v->m->mmio, gpa, run->mmio.data, run->mmio.len);
+    for (unsigned at = 0, n; at < run->mmio.len && at < sizeof(run->mmio.data); at += n) {
+        n = piece(run->mmio.len - at);
+        if (run->mmio.is_write)
+            bus_write(&v->m->mmio, gpa + at, run->mmio.data + at, n);
+        else
+            bus_read(&v->m->mmio, gpa + at, run->mmio.data + at, n);
+    }
 }
 
 /* Counts an MSR exit and says whether the local APIC serves it. */
@@ -126,7 +148,10 @@ static void on_wrmsr(struct vcpu *v)
     struct kvm_run *run = v->run;
     bool ok = apic_msr(v, run->msr.index);
 
-    ok = ok && lapic_msr_write(v->apic, run->msr.index, run->msr.data);
+    if (run->msr.index == MSR_TSC || run->msr.index == MSR_TSC_ADJUST)
+        ok = clock_guest_write(v, run->msr.index, run->msr.data);
+    else
+        ok = ok && lapic_msr_write(v->apic, run->msr.index, run->msr.data);
     run->msr.error = !ok;
     if (!ok)
         log_debug("vcpu%u: wrmsr %#x gives #GP", v->id, run->msr.index);
@@ -153,7 +178,34 @@ static void on_tpr(struct vcpu *v)
     vcpu_count(v, EXIT_KIND_TPR); /* vcpu.c takes CR8 over after every KVM_RUN */
 }
 
-/* Triple fault.  With an empty IDT it is how a kernel asks for a reset; else the guest broke. */
+/* True if the local APIC accepts interrupts. */
+static bool apic_enabled(struct vcpu *v)
+{
+    uint64_t svr;
+
+    if (!lapic_msr_read(v->apic, MSR_X2APIC_SVR, &svr)) {
+        svr = lapic_mmio_read(v->apic, APIC_SVR);
+        if (svr == UINT32_MAX) /* neither mode: switched off */
+            return false;
+    }
+    return svr & SVR_ENABLED;
+}
+
+/*
+ * Whether a triple fault is a kernel's way to ask for a reset: with an empty IDT it is.  On AMD,
+ * KVM has already put the vCPU into its INIT state and nobody knows the IDT any more; there, a
+ * kernel that had interrupts and has switched its local APIC off was shutting down.
+ */
+static bool reset_wanted(struct vcpu *v, const struct kvm_regs *regs, const struct kvm_sregs *s)
+{
+    bool lost = regs->rip == INIT_RIP && s->cs.selector == INIT_CS && !(s->cr0 & 1);
+
+    if (!lost)
+        return s->idt.limit == 0;
+    return atomic_load_explicit(&v->injected, memory_order_relaxed) && !apic_enabled(v);
+}
+
+/* Triple fault: the end, one way or the other. */
 static void on_shutdown(struct vcpu *v)
 {
     struct kvm_regs regs = {0};
@@ -163,7 +215,7 @@ static void on_shutdown(struct vcpu *v)
     ioctl(v->fd, KVM_GET_REGS, &regs);
     ioctl(v->fd, KVM_GET_SREGS, &s);
     machine_end(
-        v->m, s.idt.limit == 0 ? MACHINE_RESET : MACHINE_BROKEN, 0,
+        v->m, reset_wanted(v, &regs, &s) ? MACHINE_RESET : MACHINE_BROKEN, 0,
         "triple fault of vcpu%u in view %u at rip %#llx (cr0 %#llx cr2 %#llx cr3 %#llx)", v->id,
         v->view, regs.rip, s.cr0, s.cr2, s.cr3);
 }

@@ -38,9 +38,7 @@ static const uint32_t unlisted[][2] = {
     {0x1d9, 0x1d9}, /* DEBUGCTL */
     {0x200, 0x20f}, /* variable MTRRs */
     {0x250, 0x250}, /* fixed MTRRs */
-    {0x258, 0x259},
-    {0x268, 0x26f},
-    {MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE},
+    {0x258, 0x259}, {0x268, 0x26f}, {MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE},
 };
 enum { UNLISTED_MAX = 32 }; /* MSRs in all runs, at most */
 
@@ -76,8 +74,8 @@ int msr_set_new(struct machine *m, struct err *err)
     if (ioctl(m->kvm_fd, KVM_GET_MSR_INDEX_LIST, &probe) && errno != E2BIG)
         return fail_errno(err, EXIT_NOKVM, errno, "KVM_GET_MSR_INDEX_LIST");
     list = xcalloc(1, sizeof(*list) + probe.nmsrs * sizeof(list->indices[0]));
-    m->msrs = xcalloc(1, sizeof(*m->msrs) +
-                             (probe.nmsrs + UNLISTED_MAX) * sizeof(m->msrs->index[0]));
+    m->msrs =
+        xcalloc(1, sizeof(*m->msrs) + (probe.nmsrs + UNLISTED_MAX) * sizeof(m->msrs->index[0]));
     list->nmsrs = probe.nmsrs;
     if (probe.nmsrs && ioctl(m->kvm_fd, KVM_GET_MSR_INDEX_LIST, list))
         list->nmsrs = 0;

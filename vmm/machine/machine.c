@@ -4,8 +4,8 @@
  * Locks and invariants: machine.h.
  *
  * The gate.  A pause shuts it, asks every vCPU to park and waits for all; host time that passes
- * until it opens again is taken off the guest's TSC and added to its timers, so a paused guest
- * sees no gap.
+ * until it opens again is taken off the guest's TSC (and kvmclock) and added to its timers, so a
+ * paused guest sees no gap.
  */
 #include "vmm/machine/machine.h"
 
@@ -20,6 +20,8 @@
 
 #include "base/err.h"
 #include "base/log.h"
+
+enum { MOVE_WAIT_S = 10 }; /* a vCPU that is not out of the guest by then does not come */
 
 /* ---- what the interrupt controllers need of us (struct irq_host) ---- */
 
@@ -58,9 +60,12 @@ static uint64_t host_now(void *ctx)
     return machine_now_ns();
 }
 
+/* Called by owners only: a vCPU's timer is its own. */
 static uint64_t host_tsc_to_ns(void *ctx, uint64_t tsc)
 {
-    return clock_tsc_to_ns(ctx, tsc);
+    const struct vcpu *v = vcpu_self();
+
+    return clock_tsc_to_ns(ctx, v ? v->tsc_adjust : 0, tsc);
 }
 
 static void host_count_ipi(void *ctx, uint32_t src, unsigned dst)
@@ -83,7 +88,12 @@ static int make_vcpus(struct machine *m, struct err *err)
     unsigned n = m->spec.nvcpus;
     int r = 0;
 
-    m->vcpus = xcalloc(n, sizeof(*m->vcpus));
+    m->incs = xcalloc((size_t)n * m->spec.nviews, sizeof(*m->incs));
+    for (size_t i = 0; i < (size_t)n * m->spec.nviews; i++)
+        m->incs[i].fd = -1;
+    m->vcpus = aligned_alloc(alignof(struct vcpu), n * sizeof(*m->vcpus));
+    INVARIANT(m->vcpus, "the host has no memory left for vCPUs");
+    memset(m->vcpus, 0, n * sizeof(*m->vcpus));
     for (unsigned i = 0; i < n; i++) {
         struct vcpu *v = &m->vcpus[i];
 
@@ -91,8 +101,7 @@ static int make_vcpus(struct machine *m, struct err *err)
         v->id = i;
         v->wait_sipi = i != 0;
         v->fd = -1;
-        for (unsigned w = 0; w < MEM_MAX_VIEWS; w++)
-            v->inc[w].fd = -1;
+        v->inc = &m->incs[(size_t)i * m->spec.nviews];
         v->view = (unsigned)((uint64_t)i * m->spec.nviews / n);
         v->node = m->spec.vcpu_node ? m->spec.vcpu_node[i] : m->spec.view_node[v->view];
     }
@@ -134,9 +143,14 @@ static int make_views(struct machine *m, struct err *err)
     return r;
 }
 
-/* Facts about this KVM that all parts need. */
+/* Facts about this KVM that all parts need; and whether what was asked for can be at all. */
 static int ask_kvm(struct machine *m, struct err *err)
 {
+    if (!m->spec.nvcpus || !m->spec.nviews || m->spec.nviews > MEM_MAX_VIEWS)
+        return fail(err, EXIT_CONFIG, EINVAL,
+                    "a machine of %u vCPUs in %u views: there must be "
+                    "a vCPU and 1 to %d views",
+                    m->spec.nvcpus, m->spec.nviews, MEM_MAX_VIEWS);
     m->run_size = ioctl(m->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     if (m->run_size <= 0)
         return fail_errno(err, EXIT_NOKVM, errno, "KVM_GET_VCPU_MMAP_SIZE");
@@ -186,6 +200,20 @@ static int make_board(struct machine *m, const struct irq_host *host, struct err
     return r;
 }
 
+/* Locks and conditions; waits are timed by the monotonic clock, which nobody sets. */
+static void locks_init(struct machine *m)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&m->control_lock, NULL);
+    pthread_mutex_init(&m->park_lock, NULL);
+    pthread_cond_init(&m->parked_cond, &attr);
+    pthread_cond_init(&m->go_cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
 int machine_init(struct machine *m, const struct machine_spec *spec, struct err *err)
 {
     const struct irq_host host = {.kick = host_kick,
@@ -202,9 +230,7 @@ int machine_init(struct machine *m, const struct machine_spec *spec, struct err 
     m->spec = *spec;
     m->spec.mem.nviews = spec->nviews;
     m->kvm_fd = spec->kvm_fd;
-    pthread_mutex_init(&m->park_lock, NULL);
-    pthread_cond_init(&m->parked_cond, NULL);
-    pthread_cond_init(&m->go_cond, NULL);
+    locks_init(m);
     vcpu_signals_init();
     m->mem.fd = -1;
     r = ask_kvm(m, err);
@@ -232,8 +258,10 @@ void machine_exit(struct machine *m)
     for (unsigned i = 0; m->views && i < m->spec.nviews; i++)
         view_exit(&m->views[i]);
     free(m->vcpus);
+    free(m->incs);
     free(m->views);
     m->vcpus = NULL;
+    m->incs = NULL;
     m->views = NULL;
     if (m->irq)
         irqchip_free(m->irq);
@@ -244,6 +272,7 @@ void machine_exit(struct machine *m)
     msr_set_free(m);
     free(m->cpuid);
     m->cpuid = NULL;
+    pthread_mutex_destroy(&m->control_lock);
     pthread_mutex_destroy(&m->park_lock);
     pthread_cond_destroy(&m->parked_cond);
     pthread_cond_destroy(&m->go_cond);
@@ -251,21 +280,31 @@ void machine_exit(struct machine *m)
 
 /* ---- running ---- */
 
+/* Says how many threads there are, or will be in a moment. */
+static void set_started(struct machine *m, unsigned n)
+{
+    pthread_mutex_lock(&m->park_lock);
+    m->started = n;
+    pthread_cond_broadcast(&m->parked_cond);
+    pthread_mutex_unlock(&m->park_lock);
+}
+
 int machine_start(struct machine *m, struct err *err)
 {
+    unsigned n = 0;
     pthread_attr_t attr;
     int r = 0;
 
+    set_started(m, m->spec.nvcpus); /* a pause from now on waits for all of them */
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 256 * 1024);
-    for (unsigned i = 0; i < m->spec.nvcpus && !r; i++) {
-        r = pthread_create(&m->vcpus[i].thread, &attr, vcpu_thread, &m->vcpus[i]);
-        m->started += r == 0;
-    }
+    for (; n < m->spec.nvcpus && !r; n += r == 0)
+        r = pthread_create(&m->vcpus[n].thread, &attr, vcpu_thread, &m->vcpus[n]);
     pthread_attr_destroy(&attr);
     if (!r)
         return 0;
-    fail_errno(err, EXIT_INTERNAL, r, "pthread_create for vCPU %u", m->started);
+    fail_errno(err, EXIT_INTERNAL, r, "pthread_create for vCPU %u", n);
+    set_started(m, n);
     machine_end(m, MACHINE_KILLED, 0, "not all vCPU threads could be made");
     machine_join(m);
     return -r;
@@ -275,13 +314,13 @@ void machine_join(struct machine *m)
 {
     for (unsigned i = 0; i < m->started; i++)
         pthread_join(m->vcpus[i].thread, NULL);
-    m->started = 0;
+    set_started(m, 0);
 }
 
-/* Asks every vCPU to park. */
+/* Asks every vCPU to park; one whose thread does not run yet will find the request. */
 static void call_all(struct machine *m)
 {
-    for (unsigned i = 0; i < m->started; i++)
+    for (unsigned i = 0; i < m->spec.nvcpus; i++)
         vcpu_request(&m->vcpus[i], VCPU_REQ_PARK);
 }
 
@@ -308,28 +347,53 @@ void machine_end(struct machine *m, enum machine_end how, uint32_t value, const 
         m->on_end(m->on_end_arg);
 }
 
+/* Remembers kvmclock where the guest has it, or sets it to what was remembered. */
+static void kvmclock_keep(struct machine *m, bool back)
+{
+    struct kvm_clock_data now = {.clock = m->shut_kvmclock};
+
+    if (!m->spec.kvmclock)
+        return;
+    if (back)
+        (void)ioctl(m->views[0].fd, KVM_SET_CLOCK, &now);
+    else if (!ioctl(m->views[0].fd, KVM_GET_CLOCK, &now))
+        m->shut_kvmclock = now.clock;
+}
+
+/* Shuts the gate; false if it is shut already or the guest has ended. */
+static bool shut_gate(struct machine *m)
+{
+    bool shut;
+
+    pthread_mutex_lock(&m->park_lock);
+    shut = !m->gate_shut && atomic_load(&m->end) == MACHINE_RUNS;
+    m->gate_shut |= shut;
+    pthread_mutex_unlock(&m->park_lock);
+    return shut;
+}
+
 void machine_pause(struct machine *m)
 {
-    pthread_mutex_lock(&m->park_lock);
-    if (m->gate_shut || atomic_load(&m->end) != MACHINE_RUNS) {
+    pthread_mutex_lock(&m->control_lock);
+    if (shut_gate(m)) {
+        call_all(m);
+        pthread_mutex_lock(&m->park_lock);
+        while (m->nparked < m->started)
+            pthread_cond_wait(&m->parked_cond, &m->park_lock);
+        m->shut_ns = machine_now_ns();
+        m->shut_tsc = clock_host_tsc();
         pthread_mutex_unlock(&m->park_lock);
-        return;
+        kvmclock_keep(m, false);
     }
-    m->gate_shut = true;
-    pthread_mutex_unlock(&m->park_lock);
-    call_all(m);
-    pthread_mutex_lock(&m->park_lock);
-    while (m->nparked < m->started)
-        pthread_cond_wait(&m->parked_cond, &m->park_lock);
-    m->shut_ns = machine_now_ns();
-    m->shut_tsc = clock_host_tsc();
-    pthread_mutex_unlock(&m->park_lock);
+    pthread_mutex_unlock(&m->control_lock);
 }
 
 void machine_resume(struct machine *m)
 {
+    pthread_mutex_lock(&m->control_lock);
     pthread_mutex_lock(&m->park_lock);
     if (m->gate_shut) {
+        kvmclock_keep(m, true);
         m->gate_shut = false;
         if (!m->tsc_fixed)
             atomic_fetch_sub(&m->tsc_offset, (int64_t)(clock_host_tsc() - m->shut_tsc));
@@ -340,45 +404,79 @@ void machine_resume(struct machine *m)
         pthread_cond_broadcast(&m->go_cond);
     }
     pthread_mutex_unlock(&m->park_lock);
+    pthread_mutex_unlock(&m->control_lock);
+}
+
+/* Takes an eventfd off the first n views; 0 or the first error. */
+static int ioeventfd_off(struct machine *m, struct kvm_ioeventfd req, unsigned n)
+{
+    int r = 0;
+
+    req.flags = KVM_IOEVENTFD_FLAG_DEASSIGN;
+    for (unsigned i = 0; i < n; i++)
+        if (ioctl(m->views[i].fd, KVM_IOEVENTFD, &req) && !r)
+            r = -errno;
+    return r;
 }
 
 int machine_ioeventfd(struct machine *m, uint64_t gpa, unsigned len, int fd, bool add)
 {
-    struct kvm_ioeventfd req = {
-        .addr = gpa,
-        .len = len,
-        .fd = fd,
-        .flags = add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN,
-    };
+    struct kvm_ioeventfd req = {.addr = gpa, .len = len, .fd = fd};
 
+    if (!add)
+        return ioeventfd_off(m, req, m->spec.nviews);
     for (unsigned i = 0; i < m->spec.nviews; i++)
         if (ioctl(m->views[i].fd, KVM_IOEVENTFD, &req)) {
             int e = errno;
 
-            req.flags = KVM_IOEVENTFD_FLAG_DEASSIGN;
-            while (add && i-- > 0)
-                (void)ioctl(m->views[i].fd, KVM_IOEVENTFD, &req);
+            (void)ioeventfd_off(m, req, i);
             return -e;
         }
     return 0;
 }
 
-int machine_move_vcpu(struct machine *m, unsigned vcpu, unsigned view)
+/* Asks for the move and waits for it or its failure. */
+static int move_and_wait(struct machine *m, struct vcpu *v, unsigned view)
 {
     struct timespec until;
-    struct vcpu *v;
+    unsigned seq;
     int r = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += MOVE_WAIT_S;
+    pthread_mutex_lock(&m->park_lock);
+    if (v->view == view) { /* no need to ask */
+        pthread_mutex_unlock(&m->park_lock);
+        return 0;
+    }
+    seq = v->move_seq;
+    atomic_store(&v->move_to, view);
+    vcpu_request(v, VCPU_REQ_MOVE);
+    pthread_cond_broadcast(&m->go_cond); /* it may be parked */
+    while (v->view != view && !r) {
+        if (atomic_load(&m->end) != MACHINE_RUNS)
+            r = -ESHUTDOWN;
+        else if (v->move_seq != seq && v->move_err)
+            r = v->move_err;
+        else
+            r = -pthread_cond_timedwait(&m->parked_cond, &m->park_lock, &until);
+    }
+    pthread_mutex_unlock(&m->park_lock);
+    return v->view == view ? 0 : r;
+}
+
+int machine_move_vcpu(struct machine *m, unsigned vcpu, unsigned view)
+{
+    bool started;
+    int r;
 
     if (vcpu >= m->spec.nvcpus || view >= m->spec.nviews)
         return -EINVAL;
-    v = &m->vcpus[vcpu];
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 10;
-    atomic_store(&v->move_to, view);
-    vcpu_request(v, VCPU_REQ_MOVE);
+    pthread_mutex_lock(&m->control_lock);
     pthread_mutex_lock(&m->park_lock);
-    while (v->view != view && !r && atomic_load(&m->end) == MACHINE_RUNS)
-        r = pthread_cond_timedwait(&m->parked_cond, &m->park_lock, &until);
+    started = m->started > 0;
     pthread_mutex_unlock(&m->park_lock);
-    return v->view == view ? 0 : -EIO;
+    r = started ? move_and_wait(m, &m->vcpus[vcpu], view) : -EAGAIN;
+    pthread_mutex_unlock(&m->control_lock);
+    return r;
 }

@@ -83,19 +83,19 @@ struct vcpu {
     struct lapic *apic; /* its local APIC */
     pthread_t thread;   /* vcpuN */
     /* owner */
-    _Atomic unsigned view; /* the view it is in; written by the owner, read by any */
+    _Atomic unsigned view;   /* the view it is in; written by the owner, read by any */
     struct incarnation *inc; /* one a view; a part of machine.incs */
-    struct kvm_run *run; /* of the current incarnation */
-    int fd;              /* of the current incarnation */
-    _Atomic int node;    /* host node it is bound to, -1: any; written by the owner */
-    bool wait_sipi;      /* an AP that was not started */
-    bool halted;         /* in HLT, waiting for an interrupt */
-    timer_t timer;       /* sends the kick signal at timer_ns */
-    uint64_t timer_ns;   /* what the timer was last set to; if not yet past, it will kick then */
-    unsigned faults;     /* -EFAULTs in a row */
-    uint64_t fault_ns;   /* when the first of them came */
-    int64_t tsc_adjust;  /* IA32_TSC_ADJUST: cycles the guest moved this vCPU's TSC by */
-    uint64_t shifted;    /* how much of machine.shift_ns its clock and timer have taken */
+    struct kvm_run *run;     /* of the current incarnation */
+    int fd;                  /* of the current incarnation */
+    _Atomic int node;        /* host node it is bound to, -1: any; written by the owner */
+    bool wait_sipi;          /* an AP that was not started */
+    bool halted;             /* in HLT, waiting for an interrupt */
+    timer_t timer;           /* sends the kick signal at timer_ns */
+    uint64_t timer_ns;  /* what the timer was last set to; if not yet past, it will kick then */
+    unsigned faults;    /* -EFAULTs in a row */
+    uint64_t fault_ns;  /* when the first of them came */
+    int64_t tsc_adjust; /* IA32_TSC_ADJUST: cycles the guest moved this vCPU's TSC by */
+    uint64_t shifted;   /* how much of machine.shift_ns its clock and timer have taken */
     /* written by the owner, read by any (relaxed) */
     _Atomic uint64_t exits[EXIT_KINDS]; /* exits by kind */
     _Atomic uint64_t injected;          /* interrupts delivered */
@@ -105,14 +105,15 @@ struct vcpu {
     unsigned move_seq; /* moves tried */
     int move_err;      /* result of the last one, 0 or -errno */
     /* any; see V3 */
-    alignas(64) _Atomic uint64_t ipi_in, ipi_cross; /* IPIs received: all; from a vCPU of another view */
-    _Atomic pid_t tid;                  /* thread id, 0 before it runs */
-    _Atomic int state;                  /* enum vcpu_state */
-    atomic_bool kicked;                 /* a kick signal is on its way */
-    _Atomic uint32_t wake;              /* futex: bumped to end a wait */
-    _Atomic uint32_t requests;          /* enum vcpu_request bits */
-    _Atomic uint8_t sipi_vector;        /* of the pending startup IPI */
-    _Atomic unsigned move_to;           /* view asked for */
+    alignas(64) _Atomic uint64_t ipi_in,
+        ipi_cross;               /* IPIs received: all; from a vCPU of another view */
+    _Atomic pid_t tid;           /* thread id, 0 before it runs */
+    _Atomic int state;           /* enum vcpu_state */
+    atomic_bool kicked;          /* a kick signal is on its way */
+    _Atomic uint32_t wake;       /* futex: bumped to end a wait */
+    _Atomic uint32_t requests;   /* enum vcpu_request bits */
+    _Atomic uint8_t sipi_vector; /* of the pending startup IPI */
+    _Atomic unsigned move_to;    /* view asked for */
 };
 
 /* One `struct kvm` over one mapping of guest memory. */
@@ -156,13 +157,13 @@ struct machine {
     struct incarnation *incs; /* spec.nviews of each vCPU, in order */
     struct irqchip *irq;
     struct bus pio, mmio;
-    int kvm_fd;                /* as in spec */
-    int run_size;              /* bytes of struct kvm_run's mapping */
-    uint32_t tsc_khz;          /* guest TSC frequency */
-    bool tsc_fixed;            /* KVM ignores TSC offsets: a pause cannot stop the guest's TSC */
-    struct kvm_cpuid2 *cpuid;  /* template; vCPU-specific leaves are patched per vCPU */
-    struct msr_set *msrs;      /* MSRs a move carries */
-    bool mem_fault_info;       /* KVM tells the address of faults */
+    int kvm_fd;               /* as in spec */
+    int run_size;             /* bytes of struct kvm_run's mapping */
+    uint32_t tsc_khz;         /* guest TSC frequency */
+    bool tsc_fixed;           /* KVM ignores TSC offsets: a pause cannot stop the guest's TSC */
+    struct kvm_cpuid2 *cpuid; /* template; vCPU-specific leaves are patched per vCPU */
+    struct msr_set *msrs;     /* MSRs a move carries */
+    bool mem_fault_info;      /* KVM tells the address of faults */
     void (*on_end)(void *arg); /* called once, when the end is decided; any thread */
     void *on_end_arg;
     /* any */

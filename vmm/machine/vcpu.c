@@ -104,15 +104,16 @@ static void program_timer(struct vcpu *v)
     timer_settime(v->timer, TIMER_ABSTIME, &its, NULL);
 }
 
-
 /* Goes to the view asked for and tells who waits for it. */
 static void move(struct vcpu *v)
 {
-    int r = incarnation_move(v, atomic_load(&v->move_to));
+    unsigned to = atomic_load(&v->move_to);
+    bool there = to == v->view;
+    int r = incarnation_move(v, to);
 
     if (r) {
         log_warn("vcpu%u stays in view %u: %s", v->id, v->view, strerror(-r));
-    } else {
+    } else if (!there) {
         atomic_fetch_add_explicit(&v->moves, 1, memory_order_relaxed);
         v->node = v->m->views[v->view].node;
         if (v->m->spec.pin)

@@ -14,13 +14,15 @@
 #include "vmm/machine/machine.h"
 
 enum {
+    MSR_TSC = 0x10,
+    MSR_TSC_ADJUST = 0x3b,
     MSR_TSC_DEADLINE = 0x6e0,
     TSS_GPA = 0xfffbd000u,          /* three pages Intel KVM needs for real mode, outside RAM */
     IDENTITY_MAP_GPA = 0xfffbc000u, /* one page, likewise */
 };
 
-/* Asks for MSR accesses that KVM does not serve, and for TSC-deadline writes, which KVM would
- * otherwise drop in silence. */
+/* Asks for MSR accesses that KVM does not serve, for TSC-deadline writes, which KVM would
+ * otherwise drop in silence, and for writes of the TSC, which KVM would make in one view only. */
 static int take_msrs(struct view *v, struct err *err)
 {
     static uint8_t deny[8]; /* read by the kernel only: bit 0 clear = not allowed */
@@ -34,6 +36,11 @@ static int take_msrs(struct view *v, struct err *err)
         .ranges = {{.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
                     .nmsrs = 1,
                     .base = MSR_TSC_DEADLINE,
+                    .bitmap = deny},
+                   {.flags = KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = MSR_TSC, .bitmap = deny},
+                   {.flags = KVM_MSR_FILTER_WRITE,
+                    .nmsrs = 1,
+                    .base = MSR_TSC_ADJUST,
                     .bitmap = deny}},
     };
 
@@ -71,6 +78,14 @@ static void drop_pmu(struct view *v)
     (void)ioctl(v->fd, KVM_ENABLE_CAP, &cap);
 }
 
+/* A triple fault that is due but was not taken yet goes along with a move, where KVM can say so. */
+static void show_triple_faults(struct view *v)
+{
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_X86_TRIPLE_FAULT_EVENT, .args = {1}};
+
+    (void)ioctl(v->fd, KVM_ENABLE_CAP, &cap);
+}
+
 int view_init(struct view *v, struct machine *m, unsigned index, struct err *err)
 {
     uint64_t identity = IDENTITY_MAP_GPA;
@@ -85,6 +100,7 @@ int view_init(struct view *v, struct machine *m, unsigned index, struct err *err
     (void)ioctl(v->fd, KVM_SET_TSS_ADDR, (unsigned long)TSS_GPA);
     (void)ioctl(v->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
     drop_pmu(v);
+    show_triple_faults(v);
     r = take_msrs(v, err);
     if (!r)
         r = map_memory(v, &m->mem, err);

@@ -77,7 +77,10 @@ int cmd_ps(int argc, char **argv)
         putchar('\n');
     } else {
         table_init(&t, heads, 9);
-        json_array_foreach(json_object_get(rep, "guests"), i, g) guest_row(&t, g);
+        json_array_foreach(json_object_get(rep, "guests"), i, g)
+        {
+            guest_row(&t, g);
+        }
         table_print(&t, stdout);
     }
     json_decref(rep);

@@ -83,7 +83,10 @@ static void print_exits(json_t *exits)
     const char *name;
     json_t *v;
 
-    json_object_foreach(exits, name, v) k[i++] = (struct kind){name, json_integer_value(v)};
+    json_object_foreach(exits, name, v)
+    {
+        k[i++] = (struct kind){name, json_integer_value(v)};
+    }
     qsort(k, n, sizeof(*k), by_count);
     table_init(&t, heads, 3);
     for (i = 0; i < n; i++) {

@@ -88,19 +88,32 @@ static int open_console(struct mguest *g, unsigned i, const struct console_cfg *
     return r;
 }
 
+/* A port of the subnet for one card; its address is the card's before the guest speaks. */
+static int open_port(struct mguest *g, unsigned card, struct err *err)
+{
+    struct vswitch *subnet = g->host->subnet;
+    uint8_t mac[6];
+    int port;
+
+    INVARIANT(subnet, "a site with subnet cards has a switch");
+    port = vswitch_port(subnet, g->cfg->name, &g->fds.net[card], err);
+    if (port < 0)
+        return port;
+    config_mac(g->cfg, card, mac);
+    if (vswitch_own(subnet, port, mac))
+        log_warn("%s: net %u: the switch has no room for its address", g->cfg->name, card);
+    return 0;
+}
+
 int mguest_open(struct mguest *g, struct err *err)
 {
     int r = open_console(g, 0, &g->cfg->console, &g->fds.console, err);
 
     if (!r)
         r = open_console(g, 1, &g->cfg->vconsole, &g->fds.vconsole, err);
-    for (unsigned i = 0; !r && i < g->cfg->nnets; i++) {
-        if (g->cfg->nets[i].type != CFG_NET_SUBNET)
-            continue;
-        INVARIANT(g->host->subnet, "a site with subnet cards has a switch");
-        r = vswitch_port(g->host->subnet, g->cfg->name, &g->fds.net[i], err);
-        r = r < 0 ? r : 0;
-    }
+    for (unsigned i = 0; !r && i < g->cfg->nnets; i++)
+        if (g->cfg->nets[i].type == CFG_NET_SUBNET)
+            r = open_port(g, i, err);
     if (r) {
         cell_fds_close(&g->fds);
         return r;

@@ -3,8 +3,8 @@
  * The virtual subnet's switch.  Learns source addresses, forwards to one port or floods.
  *
  * Locks: `lock` guards the port table and address table; held by the switch thread while it
- * serves one port's turn, and by vswitch_port/own/get.  Nothing is taken under it and no system call
- * under it can block (all sockets are non-blocking).
+ * serves one port's turn, and by vswitch_port/own/get.  Nothing is taken under it and no system
+ * call under it can block (all sockets are non-blocking).
  */
 #include "vmm/monitor/switch.h"
 

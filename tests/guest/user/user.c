@@ -83,6 +83,29 @@ static void string_loop(struct user_slot *s)
     }
 }
 
+/* Input that takes KVM several exits an instruction: each byte must be the one that is next. */
+static void device_loop(struct user_slot *s)
+{
+    uint8_t buf[64], next = 0, wide[16];
+
+    while (!*(volatile uint64_t *)&s->stop && !s->error) {
+        void *to = buf;
+        uint64_t n = sizeof(buf);
+
+        __asm__ volatile("cld; rep insb" : "+D"(to), "+c"(n) : "d"(PORT_STRING) : "memory");
+        for (unsigned i = 0; i < sizeof(buf); i++, next = (uint8_t)(next + 13))
+            if (buf[i] != next)
+                s->error = 1;
+        __asm__ volatile("movdqu %1, %%xmm0; movdqu %%xmm0, %0"
+                         : "=m"(wide)
+                         : "m"(*(const uint8_t(*)[16])USER_MMIO));
+        for (unsigned i = 0; i < sizeof(wide); i++)
+            if (wide[i] != (uint8_t)(i * 17))
+                s->error = 2;
+        *(volatile uint64_t *)&s->loops = s->loops + 1;
+    }
+}
+
 /* Both sides meet; the sense of the meeting is its number. */
 static void meet(uint64_t n)
 {
@@ -137,6 +160,9 @@ void user_main(struct user_slot *s)
         break;
     case PROG_STRING:
         string_loop(s);
+        break;
+    case PROG_DEVICE:
+        device_loop(s);
         break;
     case PROG_LITMUS:
         litmus(s);

@@ -9,8 +9,9 @@
 #define USER_CODE  0x200000 /* where the program is loaded and entered */
 #define USER_SLOTS 0x100000 /* struct user_slot, one each USER_SLOT bytes */
 #define USER_SLOT  0x4000
-#define USER_GAME  0x180000 /* struct user_game: all share it */
-#define USER_BYTES 0x190000 /* what PROG_STRING sends */
+#define USER_GAME  0x180000   /* struct user_game: all share it */
+#define USER_MMIO  0xc0000000 /* no RAM: byte i reads i * 17 */
+#define USER_BYTES 0x190000   /* what PROG_STRING sends */
 
 #define PORT_DONE   0xe0 /* a program ended */
 #define PORT_STRING 0xe8 /* PROG_STRING's bytes, one port access each */
@@ -20,6 +21,7 @@
 #define PROG_COUNT  3 /* adds to a shared word, atomically */
 #define PROG_CLOCK  4 /* reads the TSC until told to stop */
 #define PROG_STRING 5 /* string output: 4096 bytes to PORT_STRING, again and again */
+#define PROG_DEVICE 7 /* string input from PORT_STRING and wide reads of USER_MMIO */
 #define PROG_LITMUS 6 /* store buffering with the other side */
 
 /* Offsets in struct user_slot, for state.S. */

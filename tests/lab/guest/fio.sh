@@ -20,9 +20,9 @@ verdict() {
 
 echo "FIO-MQ $(ls "/sys/block/$name/mq" | wc -l)"
 half=$(($(cat "/sys/block/$name/size") * 512 / 2))
-chroot /deb fio --name=v --filename="$disk" --direct=1 --ioengine=libaio --iodepth=8 --numjobs=2 --thread \
+chroot /deb /usr/bin/fio --name=v --filename="$disk" --direct=1 --ioengine=libaio --iodepth=8 --numjobs=2 --thread \
 	--offset_increment=$half --size=$half --rw=randwrite --bsrange=4k-128k --verify=crc32c --verify_fatal=1 \
-	--fsync=64 --group_reporting --minimal >/tmp/fio 2>&1
+	--fsync=64 --verify_state_save=0 --group_reporting --minimal >/tmp/fio 2>&1
 fio=$?
 cut -c 1-200 /tmp/fio
 verdict FIO $fio
@@ -35,8 +35,8 @@ echo 3 >/proc/sys/vm/drop_caches
 [ $refused = 0 ] && [ "$before" = "$(head -c 65536 /dev/vda | md5sum)" ]
 verdict FIO-READONLY $?
 
-# 4 MiB discarded, 4 MiB zeroed; both read as zeroes afterwards.
-chroot /deb blkdiscard -o 8388608 -l 4194304 "$disk" && chroot /deb blkdiscard -z -o 20971520 -l 4194304 "$disk"
+# 4 MiB discarded, 4 MiB zeroed; both read as zeroes afterwards. (Full paths: busybox prefers programs of its own.)
+chroot /deb /usr/sbin/blkdiscard -o 8388608 -l 4194304 "$disk" && chroot /deb /usr/sbin/blkdiscard -z -o 20971520 -l 4194304 "$disk"
 verdict FIO-DISCARD $?
 echo 3 >/proc/sys/vm/drop_caches
 { dd if="$disk" bs=1M skip=8 count=4 && dd if="$disk" bs=1M skip=20 count=4; } 2>/dev/null |
