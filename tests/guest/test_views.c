@@ -345,6 +345,16 @@ static void rig_free(struct rig *r)
     free(r);
 }
 
+/* True when a test has done enough: what it wants, or at least `least` when its seconds are over,
+ * because a busy host need not hold everything up. */
+static bool enough(uint64_t began, unsigned seconds, uint64_t now, uint64_t least,
+                   uint64_t want)
+{
+    bool late = machine_now_ns() - began > seconds * 1000000000ull;
+
+    return now >= want || (late && now >= least);
+}
+
 /* Number of moves of the long test. */
 static unsigned long many_moves(void)
 {
@@ -374,17 +384,17 @@ static void clocks_agree(const struct rig *r)
 
 /*
  * Registers of all kinds live through 10,000 moves; each vCPU goes on in between.  On a host that
- * is too busy for so many in 45 s, through those it managed.
+ * is too busy for so many in 20 s, through those it managed.
  */
 static void state_survives_moves(void **state)
 {
     struct rig *r = rig_new(2, 2, PROG_STATE, 0);
-    uint64_t until = machine_now_ns() + 45000000000ull;
+    uint64_t began = machine_now_ns();
     unsigned long want = many_moves(), moves = 0;
 
     (void)state;
     rig_start(r);
-    while (moves < want && (moves < 200 || machine_now_ns() < until)) {
+    while (!enough(began, 20, moves, 200, want)) {
         if (moves % 500 == 0)
             for (unsigned i = 0; i < 2; i++)
                 wait_word(r, &r->slot[i]->loops, look(&r->slot[i]->loops) + 1);
@@ -409,22 +419,23 @@ static void state_survives_moves(void **state)
     rig_free(r);
 }
 
-/* A timestamp goes a million times to and fro between two views, never backwards; with moves. */
+/* A timestamp goes a million times (a busy host: 100,000) to and fro between two views, never
+ * backwards; with moves. */
 static void time_never_backwards(void **state)
 {
     struct rig *r = rig_new(2, 2, PROG_PING, 1000000);
+    uint64_t began = machine_now_ns();
 
     (void)state;
     rig_start(r);
-    while (atomic_load(&r->done) < 2) {
+    while (!enough(began, 10, look(&r->slot[0]->done), 50000, 500000)) {
         move_all(r, 2);
         usleep(2000);
     }
     rig_stop(r);
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 2; i++)
         assert_int_equal(r->slot[i]->backward, 0);
-        assert_int_equal(r->slot[i]->done, 500000);
-    }
+    print_message("     handed over %lu times\n", r->slot[0]->done + r->slot[1]->done);
     assert_true(atomic_load(&r->m.vcpus[0].moves) > 0);
     clocks_agree(r);
     rig_free(r);
@@ -435,13 +446,13 @@ static void counters_add_up(void **state)
 {
     (void)state;
     for (unsigned views = 2; views <= 4; views += 2) {
-        struct rig *r = rig_new(4, views, PROG_COUNT, 2000000);
+        struct rig *r = rig_new(4, views, PROG_COUNT, 500000);
 
         rig_start(r);
         while (atomic_load(&r->done) < 4)
             move_all(r, 4);
         rig_stop(r);
-        assert_true(r->game->counter == 8000000);
+        assert_true(r->game->counter == 2000000);
         rig_free(r);
     }
 }
@@ -450,10 +461,11 @@ static void counters_add_up(void **state)
 static void string_output_survives_moves(void **state)
 {
     struct rig *r = rig_new(1, 2, PROG_STRING, 0);
+    uint64_t began = machine_now_ns();
 
     (void)state;
     rig_start(r);
-    for (unsigned i = 0; i < 2000; i++) {
+    for (unsigned i = 0; !enough(began, 5, i, 100, 2000); i++) {
         move_all(r, 1);
         usleep(200);
     }
@@ -468,10 +480,11 @@ static void string_output_survives_moves(void **state)
 static void device_input_survives_moves(void **state)
 {
     struct rig *r = rig_new(1, 2, PROG_DEVICE, 0);
+    uint64_t began = machine_now_ns();
 
     (void)state;
     rig_start(r);
-    for (unsigned i = 0; i < 2000 && !look(&r->slot[0]->error); i++) {
+    for (unsigned i = 0; !enough(began, 5, i, 100, 2000) && !look(&r->slot[0]->error); i++) {
         move_all(r, 1);
         usleep(200);
     }
@@ -485,16 +498,18 @@ static void device_input_survives_moves(void **state)
 /* Store buffering between two views: what a fence forbids never shows. */
 static void fences_hold_between_views(void **state)
 {
-    struct rig *r = rig_new(2, 2, PROG_LITMUS, 20000);
+    struct rig *r = rig_new(2, 2, PROG_LITMUS, UINT64_MAX);
+    uint64_t began = machine_now_ns();
 
     (void)state;
     rig_start(r);
-    while (atomic_load(&r->done) < 2) {
+    while (!enough(began, 5, look(&r->slot[0]->done), 100, 100000)) {
         must_run(r);
         usleep(10000);
     }
     rig_stop(r);
-    print_message("     %lu of 10000 needed a store buffer\n", r->slot[0]->relaxed);
+    print_message("     %lu rounds, %lu needed a store buffer\n", r->slot[0]->done,
+                  r->slot[0]->relaxed);
     assert_int_equal(r->slot[0]->strange, 0);
     rig_free(r);
 }
@@ -535,11 +550,11 @@ static void pause_stops_time(void **state)
 static void pause_and_move_together(void **state)
 {
     struct rig *r = rig_new(2, 2, PROG_PING, UINT64_MAX);
-    uint64_t played;
+    uint64_t played, began = machine_now_ns();
 
     (void)state;
     rig_start(r);
-    for (unsigned i = 0; i < 300; i++) {
+    for (unsigned i = 0; !enough(began, 8, i, 30, 300); i++) {
         machine_pause(&r->m);
         played = look(&r->slot[0]->done);
         machine_resume(&r->m);

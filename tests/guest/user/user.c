@@ -138,8 +138,12 @@ static void litmus(struct user_slot *s)
             s->relaxed += both && !fence;
         }
         __atomic_store_n(mine, 0, __ATOMIC_RELAXED);
+        if (!s->side && *(volatile uint64_t *)&s->stop)
+            __atomic_store_n(&game->turn, 1, __ATOMIC_RELAXED); /* both leave in this round */
         meet(3 * i + 3);
         s->done++;
+        if (__atomic_load_n(&game->turn, __ATOMIC_RELAXED))
+            return;
     }
 }
 
