@@ -10,7 +10,8 @@
 #             host-vmlinux, host.cpio, host/      the emulated machine's kernel (unmodified),
 #                                                 initramfs, modules
 #             guest-vmlinuz, guest-vmlinux, guest/   the guests' kernel: bzImage, ELF, modules
-#             svmfix.so                           a plugin that mends a fault of the emulator
+#             svmfix.so, tsckhz                   a plugin that mends a fault of the emulator;
+#                                                 measures the time stamp counter
 #             guest-busybox.cpio.gz               the small guest: lab/guest/init and its jobs
 #             debian.ext4, debian.list            a real Debian root disk; its packages, versions
 # Holds:    nothing is installed on the machine; what is there and newer than its sources is kept;
@@ -207,21 +208,22 @@ guest_initramfs() {
 	mv "$tmp/guest.cpio.gz" "$LAB/guest-busybox.cpio.gz"
 }
 
-# The plugin that mends the emulator (lab/plugin/svmfix.c says what); left out when this QEMU does
-# not take it.
-emulator_fix() {
-	local api=1
-	! stale "$LAB/svmfix.so" lab/plugin lab/build.sh || {
-		qemu-system-x86_64 --version | grep -Eq 'version (9|[1-9][0-9])\.' && api=2
-		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden \
-			-DPLUGIN_API=$api -o "$tmp/svmfix.so" lab/plugin/svmfix.c -ldl
-		if ! echo quit | qemu-system-x86_64 -M none -accel tcg -display none -monitor stdio \
-			-plugin "$tmp/svmfix.so" >"$tmp/probe.log" 2>&1; then
-			say "this QEMU does not load svmfix.so; guests in the lab may hang"
-			echo none >"$tmp/svmfix.so"
-		fi
-		mv "$tmp/svmfix.so" "$LAB/svmfix.so"
-	}
+# What the emulator is started with: a plugin that mends it (lab/plugin/svmfix.c says what), left out
+# when this QEMU does not take it, and a program that measures the time stamp counter.
+emulator_tools() {
+	local api=1 flags='-std=gnu11 -O2 -Wall -Wextra -Werror'
+	stale "$LAB/svmfix.so" lab/plugin lab/build.sh || return 0
+	gcc $flags -o "$tmp/tsckhz" lab/plugin/tsckhz.c
+	! qemu-system-x86_64 --version | grep -Eq 'version (9|[1-9][0-9])\.' || api=2
+	gcc $flags -fPIC -shared -fvisibility=hidden -DPLUGIN_API=$api -o "$tmp/svmfix.so" \
+		lab/plugin/svmfix.c -ldl
+	if ! echo quit | qemu-system-x86_64 -M none -accel tcg -display none -monitor stdio \
+		-plugin "$tmp/svmfix.so" >"$tmp/probe.log" 2>&1; then
+		say "this QEMU does not load svmfix.so; guests in the lab may hang"
+		echo none >"$tmp/svmfix.so"
+	fi
+	mv "$tmp/tsckhz" "$LAB/tsckhz"
+	mv "$tmp/svmfix.so" "$LAB/svmfix.so"
 }
 
 # sources TYPE: the distribution's own package sources of this machine as one-line entries of that
@@ -338,5 +340,5 @@ kernel host linux-image-amd64 linux-image-generic
 kernel guest linux-image-cloud-amd64 linux-image-kvm linux-image-virtual
 host_initramfs
 guest_initramfs
-emulator_fix
+emulator_tools
 [ "$what" = base ] || debian_image

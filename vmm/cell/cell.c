@@ -134,8 +134,11 @@ static int make_tables(struct cell *c, uint64_t *rsdp, struct err *err)
 static int check_kvm(const struct cell *c, struct err *err)
 {
     struct kvm_probe probe;
-    int r = kvm_probe(c->kvm_fd, &probe, err);
+    int r;
 
+    if (kvm_on_hardware())
+        return 0;
+    r = kvm_probe(c->kvm_fd, &probe, err);
     if (r || !probe.emulated)
         return r;
     return fail(

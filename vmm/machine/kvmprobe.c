@@ -347,3 +347,11 @@ int kvm_probe(int kvm_fd, struct kvm_probe *out, struct err *err)
     tiny_exit(&t);
     return rc;
 }
+
+bool kvm_on_hardware(void)
+{
+    if (access("/sys/module/kvm_pvm", F_OK) == 0)
+        return false;
+    return access("/sys/module/kvm_amd", F_OK) == 0 ||
+           access("/sys/module/kvm_intel", F_OK) == 0;
+}

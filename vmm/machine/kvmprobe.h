@@ -44,4 +44,8 @@ struct kvm_probe {
  */
 int kvm_probe(int kvm_fd, struct kvm_probe *out, struct err *err);
 
+/* Whether KVM is surely one that runs guest kernels on hardware, so that nothing need be measured:
+ * the kernel has AMD's or Intel's part of KVM and none that does without.  False when unknown. */
+bool kvm_on_hardware(void);
+
 #endif

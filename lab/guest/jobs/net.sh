@@ -51,7 +51,8 @@ if [ -n "$serve" ]; then
 fi
 if [ -n "$fetch" ]; then
 	t0=$(now)
-	until wget -q -T 15 -O /tmp/fetched "$fetch"; do
+	# (wget's own time limit, -T, crashes in Debian's static busybox.)
+	until timeout $((end - $(now) + 1)) wget -q -O /tmp/fetched "$fetch"; do
 		[ "$(now)" -lt $end ] || { echo "NET-FETCH BAD" && exit 1; }
 		sleep 1
 	done
