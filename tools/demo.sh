@@ -35,11 +35,11 @@ heard() {
 	local name=$1 line=${2%$'\r'} word peer sum bytes
 	if [ "$name" = disco ]; then
 		case $line in
-		'['*']'*started:* | '['*']'*ended*)
-			read -r _ name word line <<<"${line/\[ /[}"
+		'['*'] '*' started: '* | '['*'] '*' ended after '*)
+			read -r name word line <<<"${line#*] }"
 			step "$name" "${word%:}" "$line"
 			;;
-		'['* | guest* | demo* | '') ;;
+		'['* | guest* | demo[1-4]\ * | '') ;;
 		*) step "$name" says "$line" ;;
 		esac
 		return
@@ -63,18 +63,19 @@ heard() {
 		read -r _ line <<<"$line"
 		step "$name" BAD "$line"
 		;;
-	'DISCO-GUEST-DONE 0') step "$name" done "powers off" ;;
+	'DISCO-GUEST-DONE 0') step "$name" 'done' "powers off" ;;
 	*'Kernel panic'* | *'BUG:'* | *'soft lockup'* | *'rcu'*'stall'*) step "$name" kernel "$line" ;;
 	esac
 }
 
 # follow: takes what is new in every file that is followed; a line that is not complete waits.
 follow() {
-	local i line
+	local i line fd
 	for i in "${!files[@]}"; do
 		if [ -z "${fds[i]:-}" ]; then
 			[ -r "${files[i]}" ] || continue
-			exec {fds[i]}<"${files[i]}"
+			exec {fd}<"${files[i]}"
+			fds[i]=$fd
 		fi
 		while IFS= read -r -u "${fds[i]}" line; do
 			heard "${names[i]}" "${rest[i]:-}$line"
@@ -117,6 +118,7 @@ local_config() {
 run_here() {
 	here=$1
 	monitor=
+	names=() files=() fds=() rest=()
 	work=$(mktemp -d /tmp/disco-demo.XXXXXX) || exit 1
 	began=${EPOCHREALTIME/./}
 	trap 'finish $?' EXIT
@@ -125,11 +127,9 @@ run_here() {
 	mkdir -p "$here"
 	: >"$here/sums"
 	local_config
-	names=(disco demo1 demo2 demo3 demo4)
-	files=("$work/up.log")
-	for name in "${names[@]:1}"; do files+=("$work/demo/$name.console"); done
-	fds=()
-	rest=()
+	names=(demo1 demo2 demo3 demo4 disco)
+	for name in "${names[@]:0:4}"; do files+=("$work/demo/$name.console"); done
+	files+=("$work/up.log")
 	began=${EPOCHREALTIME/./}
 	"$B/disco" up "$work/demo.cfg" --socket "$work/demo.sock" --result "$here/site.json" \
 		--svg "$here/topology.svg" >"$work/up.log" 2>&1 &
@@ -191,6 +191,24 @@ table='
 		((.exits.total // 0) | count), (.exits | kinds), "\(.memory / 1048576)M", .result, (.checksum // "-")[:12]])
 	| @tsv'
 
+# align: pads columns that tabs separate; numbers to the right.
+# shellcheck disable=SC2016 # awk's variables
+align() {
+	awk -F '\t' '
+		{ for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (length($i) > wide[i]) wide[i] = length($i) } fields = NF }
+		END {
+			for (r = 1; r <= NR; r++) {
+				line = ""
+				for (i = 1; i <= fields; i++) {
+					right = cell[2, i] ~ /^[0-9.]+[kM]?$/ && i != 2
+					line = line sprintf("%" (right ? "" : "-") wide[i] "s  ", cell[r, i])
+				}
+				sub(/ +$/, "", line)
+				print line
+			}
+		}'
+}
+
 # conclude STATUS: the result file and the table; returns the demo's status.
 conclude() {
 	local status=$1 good
@@ -201,7 +219,7 @@ conclude() {
 	fi
 	jq --rawfile sums "$out/sums" --arg where "$place" "$join" "$out/site.json" >"$out/result.json" || return 1
 	echo
-	jq -r "$table" "$out/result.json" | column -t -s $'\t' | tee "$out/table.txt"
+	jq -r "$table" "$out/result.json" | align | tee "$out/table.txt"
 	echo
 	good=$(jq '[.guests[] | select(.result == "ok")] | length' "$out/result.json")
 	echo "demo: $good of 4 guests ok, $SECONDS s; $out/result.json, $out/topology.svg"

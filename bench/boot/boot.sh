@@ -16,6 +16,7 @@ results=$1
 tools=$(cd "$B/bench/boot" && pwd -P)
 disco=$(cd "$B" && pwd -P)/disco
 raw=$tools/raw
+# shellcheck disable=SC2054 # the commas are QEMU's
 qemu=(/usr/bin/qemu-system-x86_64 -nodefaults -no-user-config -display none -serial stdio -m 256M -smp 1 -accel kvm
 	-cpu max -device isa-debug-exit,iobase=0xf4,iosize=1)
 microvm=microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on

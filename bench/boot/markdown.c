@@ -153,6 +153,10 @@ void markdown_write(FILE *f, const struct report *r)
           "`q35` has every device off that can be.\n\n## Linux in the lab, 2 vCPUs\n\n",
           f);
     table(f, r, "boot", 2, boot_measures);
+    fputs("## The same kernel as ELF file (vmlinux) in the lab, 1 vCPU\n\n"
+          "The kernel need not unpack itself; QEMU enters it by PVH.\n\n",
+          f);
+    table(f, r, "boot-elf", 1, boot_measures);
     fputs(
         "## A guest that ends at once, native\n\n"
         "A multiboot kernel whose third instruction writes a byte to COM1 and whose fifth "

@@ -14,7 +14,7 @@ struct json_t;
 
 /* What was compared: a VMM as it was started, in one part of the experiment. */
 struct subject {
-    const char *part; /* "boot" or "start" */
+    const char *part; /* "boot", "boot-elf" or "start" */
     const char *vmm;  /* label in the raw lines */
     unsigned vcpus;   /* likewise */
     const char *name; /* for people */

@@ -233,6 +233,25 @@ static void test_this_machine(void **state)
     topo_free(&t);
 }
 
+/* The quick way finds what hwloc finds. */
+static void test_here(void **state)
+{
+    struct err err = {0};
+    struct topo quick, full;
+
+    (void)state;
+    assert_int_equal(topo_read_here(&quick, &err), 0);
+    assert_int_equal(topo_read(&full, NULL, &err), 0);
+    assert_int_equal(quick.nnodes, full.nnodes);
+    assert_int_equal(quick.node[0].os, full.node[0].os);
+    assert_int_equal(quick.node[0].mem_total, full.node[0].mem_total);
+    assert_true(quick.node[0].mem_free <= quick.node[0].mem_total);
+    assert_true(quick.ncpus >= 1 && quick.ncpus <= full.ncpus);
+    assert_int_equal(quick.dist[0][0], 10);
+    topo_free(&quick);
+    topo_free(&full);
+}
+
 /* Writes root/path, making its directories. */
 static void put(const char *root, const char *path, const char *text)
 {
@@ -543,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_synth_mutations),
         cmocka_unit_test(test_hwloc_syntax),
         cmocka_unit_test(test_this_machine),
+        cmocka_unit_test(test_here),
         cmocka_unit_test(test_recorded),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_ranges),

@@ -34,8 +34,12 @@ ip addr add "$addr" dev eth0 && ip link set eth0 up || bad "no network"
 echo "DEMO boot Linux $(uname -r), $(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /deb/etc/os-release), $(nproc) CPUs"
 
 begin=$(seconds)
-in_debian 'cp -r /usr/src/demo src && make -C src -j"$(nproc)" bzip2 CFLAGS="-O0 -w" >>log' || bad "bzip2 does not compile"
-echo "DEMO compile bzip2 by $(in_debian 'gcc -dumpfullversion' | sed 's/^/gcc /') in $(($(seconds) - begin)) s"
+# All of libbz2 and the program itself; halves at a time, for two CPUs.
+in_debian 'cp -r /usr/src/demo src && cd src || exit 1
+	gcc -O0 -w -c bzip2.c huffman.c crctable.c decompress.c & half=$!
+	gcc -O0 -w -c bzlib.c compress.c blocksort.c randtable.c && wait $half && gcc -o bzip2 ./*.o' ||
+	bad "bzip2 does not compile"
+echo "DEMO compile bzip2 by gcc $(in_debian 'gcc -dumpfullversion') in $(($(seconds) - begin)) s"
 
 in_debian "{ echo $me; cat src/*.c src/*.h; } >plain && mkdir www && src/bzip2 -c <plain >www/file &&
 	src/bzip2 -dc <www/file | cmp - plain" || bad "packed and unpacked is not what it was"

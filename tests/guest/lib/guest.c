@@ -338,6 +338,13 @@ void apic_write(unsigned reg, uint32_t v)
         wrmsr(0x800 + reg, v);
 }
 
+uint32_t apic_id(void)
+{
+    uint32_t id = apic_read(A_ID);
+
+    return x2apic[own_id()] ? id : id >> 24;
+}
+
 void apic_enable(void)
 {
     apic_write(A_SVR, 0x1ff);

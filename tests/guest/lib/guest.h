@@ -189,6 +189,7 @@ enum {
 };
 uint32_t apic_read(unsigned reg);
 void apic_write(unsigned reg, uint32_t v);
+uint32_t apic_id(void);                        /* of this CPU, in either mode */
 void apic_enable(void);                        /* SVR, vector 0xff */
 bool apic_x2(void);                            /* switches to x2APIC; false: not offered */
 void apic_send(uint32_t dest, uint32_t v);     /* ICR; dest: physical APIC id or logical set */

@@ -31,9 +31,11 @@ static void ping(struct user_slot *s)
     for (uint64_t i = s->side; i < s->rounds && !*(volatile uint64_t *)&s->stop; i += 2) {
         uint64_t t, before;
 
-        while (__atomic_load_n(&game->turn, __ATOMIC_ACQUIRE) != i)
+        while (__atomic_load_n(&game->turn, __ATOMIC_ACQUIRE) != i) {
             if (*(volatile uint64_t *)&s->stop)
                 return;
+            relax();
+        }
         before = game->stamp;
         t = now();
         if (t < before) {
