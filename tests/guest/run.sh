@@ -189,6 +189,21 @@ harness() {
 	esac
 }
 
+# A script that drives the program from outside; GUEST_SCRIPTS=no leaves these out.
+script() {
+	local name=$1
+	is_wanted "$name" || return 0
+	[ "${GUEST_SCRIPTS:-yes}" != no ] || return 0
+	began=$(date +%s%N)
+	B=$B timeout --kill-after=5 $(($2 * slow)) "tests/guest/$name.sh" >"$logs/$name.con" 2>"$logs/$name.err"
+	status=$?
+	case $status in
+	0) result PASS "$name" "$(tail -n 1 "$logs/$name.con")" ;;
+	77) result SKIP "$name" "$(cat "$logs/$name.con" "$logs/$name.err" | tail -n 1)" ;;
+	*) result FAIL "$name" "status $status" && grep -h FAIL "$logs/$name.con" | head -n 10 ;;
+	esac
+}
+
 # How interrupts of a guest's kernel behave here.
 probe() {
 	config probe irqprobe "" ""
@@ -255,5 +270,6 @@ guest hostile-sweep sweep "ram=64 step=16" "disks = ({ path = \"$disk\"; readonl
 for t in "$bin"/test_*; do
 	[[ ! -x $t || $t = *.* ]] || harness "$(basename "$t")" 240
 done
+for t in tests/guest/test_*.sh; do script "$(basename "$t" .sh)" 240; done
 echo "guest: $passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]
