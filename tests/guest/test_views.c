@@ -6,7 +6,7 @@
  *
  * Threads: the machine's vCPUs, and this one, which is what a monitor would be.
  * GUEST_SLOW tells that the machine is emulated: less is enough then.
- * GUEST_MOVES sets the number of moves of the longest test (10000), GUEST_TEST runs one (a pattern).
+ * GUEST_MOVES sets the moves of the longest test (10000), GUEST_TEST runs one (a pattern).
  */
 #include <cpuid.h>
 #include <errno.h>

@@ -202,7 +202,10 @@ static void test_modes(void **state)
     assert_int_equal(lapic_mmio_read(l, SVR), 0xff);
     assert_int_equal(lapic_pending(l), -1);
     lapic_set_base(l, BASE_X2APIC);
-    lapic_reset(l, true);
+    lapic_reset(l, true); /* INIT keeps the mode */
+    assert_int_equal(lapic_mmio_read(l, SVR), 0xffffffff);
+    assert_true(lapic_msr_read(l, 0x80f, &val) && val == 0xff);
+    lapic_reset(l, false); /* power-up does not */
     assert_int_equal(lapic_mmio_read(l, SVR), 0xff);
     irqchip_free(f->ic);
 }

@@ -62,7 +62,7 @@ struct lapic *irq_lapic(struct irqchip *ic, unsigned vcpu);
 
 /* ---- local APIC, owner thread ---- */
 
-/* Power-up state, or INIT (keeps the APIC id; x2APIC mode goes back to xAPIC as INIT does). */
+/* Power-up state, or INIT (which keeps the APIC id and the mode: SDM vol. 3, 10.12.5) */
 void lapic_reset(struct lapic *l, bool init);
 
 /* Tells the value of IA32_APIC_BASE KVM holds (mode bits 11:10, BSP bit 8). Cheap if unchanged. */

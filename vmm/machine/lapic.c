@@ -139,9 +139,7 @@ void lapic_setup(struct lapic *l, struct irqchip *ic, uint32_t id)
 
 void lapic_reset(struct lapic *l, bool init)
 {
-    bool off = init && lapic_get(&l->mode) == LAPIC_OFF;
-
-    power_up(l, off ? LAPIC_OFF : LAPIC_XAPIC);
+    power_up(l, init ? lapic_get(&l->mode) : LAPIC_XAPIC);
 }
 
 void lapic_set_base(struct lapic *l, uint64_t apic_base)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Several CPUs in one or several views: start by INIT and startup IPIs, a counter that all add to
- * exactly, IPIs between every pair and broadcast, NMI to another CPU, INIT of a running CPU and
- * its second start.
+ * exactly, IPIs from the first CPU to each other and broadcast, NMI to another CPU, INIT of a
+ * running CPU and its second start.
  * Options: incs=N (additions of each CPU), apic=x2.
  */
 #include "guest.h"

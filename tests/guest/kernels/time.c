@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The TSC across CPUs and views: CPU 0 and each other one hand a timestamp to and fro and none is ever smaller
- * than the one before; and its rate against the local APIC's timer, which counts 1 GHz here.
+ * The TSC across CPUs and views: CPU 0 and each other one hand a timestamp to and fro, and none is
+ * ever smaller than the one before; and its rate against the local APIC's timer, 1 GHz here.
  * Options: rounds=N (handed over so often by each pair).
  */
 #include "guest.h"
