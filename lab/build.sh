@@ -31,7 +31,9 @@ GUEST_DRIVERS='virtio_pci virtio_mmio virtio_blk virtio_net virtio_console virti
 UNUSED='drivers/gpu drivers/media drivers/infiniband drivers/isdn drivers/scsi drivers/staging
         drivers/usb drivers/iio drivers/hwmon drivers/mtd drivers/platform drivers/ata
         drivers/bluetooth drivers/mmc drivers/net/ethernet drivers/net/wireless drivers/net/usb
-        drivers/net/can drivers/input sound
+        drivers/net/can drivers/input/joystick drivers/input/keyboard drivers/input/misc
+        drivers/input/mouse drivers/input/rmi4 drivers/input/serio drivers/input/tablet
+        drivers/input/touchscreen sound
         fs/ocfs2 fs/gfs2 fs/ceph fs/cifs net/bluetooth net/wireless net/mac80211 net/can'
 # The real userland: a compiler and make, tools for disks and networks, a system manager, a login.
 IMAGE_PACKAGES='systemd-sysv udev dbus login gcc libc6-dev make fio iproute2 iputils-ping

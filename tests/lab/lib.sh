@@ -6,15 +6,14 @@
 #
 # Use:      define inside(), then call: both [OPTION of lab/run.sh...]      (or call boot_lab oneself, then finish)
 # Gives:    here:    boot_lab, tool, image, check, finish, IN (is /in there) and OUT (is /out there)
-#           inside:  D (the program), T (a directory for this run), guest, site, run, wait_text, json, log_clean,
-#                    check, finish
+#           inside:  D (the program), T (a directory for this run), keys, guest, site, run, attach, type_in, wait_text,
+#                    wait_gone, json, show, check, finish
 # Holds:    every check prints one line; the status is 0 only if no check failed. Nothing stays behind.
 set -uo pipefail
 
 SELF=$(basename "$0")
 FAILED=0
 D=/build/disco
-COMPLAINTS='stall|lockup|unstable|warp|WARNING:|BUG:|Oops|hung task|backwards|skew|Call Trace|Unhandled|I/O error'
 
 # check WHAT COMMAND...: runs the command; says whether it held.
 check() {
@@ -139,6 +138,21 @@ wait_text() {
 	done
 }
 
+# attach GUEST [OPTION...]: a guest's console, of the monitor at $T/sock: keys by type_in, output in $T/GUEST.out.
+attach() {
+	mkfifo "$T/$1.keys"
+	exec 7<>"$T/$1.keys"
+	$D console "$@" --socket $T/sock <"$T/$1.keys" >"$T/$1.out" 2>"$T/$1.conerr" &
+	CONSOLE=$T/$1.out
+}
+
+# type_in LINE PATTERN SECONDS: types a line there and waits for what must come. What the terminal echoes has no
+# results of $(( )) in it.
+type_in() {
+	printf '%s\n' "$1" >&7
+	wait_text "$CONSOLE" "$2" "$3"
+}
+
 # wait_gone PID SECONDS: waits for the end of a process that need not be our child.
 wait_gone() {
 	local end=$((SECONDS + $2))
@@ -151,11 +165,6 @@ wait_gone() {
 # json NAME FILTER: one figure of $T/NAME.json.
 json() {
 	jq -r "$2" "$T/$1.json"
-}
-
-# log_clean FILE: no complaint of a kernel on a console; shows them.
-log_clean() {
-	! grep -aE "$COMPLAINTS" "$1"
 }
 
 # What it looked like, for a failure.

@@ -2,45 +2,42 @@
 # SPDX-License-Identifier: MIT
 #
 # t05_debian.sh: the stock Debian userland on a virtio disk boots to its login, somebody logs in, systemd is content,
-# it powers off. Then fio writes a second disk with four queues, in pieces of 4k to 128k, and verifies them by CRC;
+# and the power button switches it off. Then fio writes a second disk with four queues, in pieces of 4k to 128k, and verifies them by CRC;
 # discarded and zeroed parts are zero, the image has the checksum the guest saw, a read-only disk refuses writes.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
 mb=64
 
-# answer COMMAND PATTERN SECONDS: types a line and waits for what must come.
-answer() {
-	printf '%s\n' "$1" >&7
-	wait_text $T/con "$2" "$3"
-}
-
 # The guest's console is a pipe from us and a file.
 login() {
-	local began=$SECONDS pid
-	mkfifo $T/keys
-	exec 7<>$T/keys
-	CON=stdio INITRD=/lab/guest-busybox.cpio.gz guest debian vcpus=2 views=2 'memory="512M"' \
-		'disks=({path="/dev/vda"; queues=2;})' 'cmdline="console=ttyS0 quiet root=/dev/vda rw"'
-	timeout -k 5 200 $D run $T/debian.cfg --json <$T/keys >$T/con 2>$T/err &
-	pid=$!
-	check "login prompt" wait_text $T/con 'login:' 150 || { show $T/con; kill $pid; return; }
+	local began=$SECONDS up
+	{
+		echo '{'
+		CON=monitor INITRD=/lab/guest-busybox.cpio.gz keys debian vcpus=2 views=2 'memory="512M"' 'ready="login:"' \
+			'disks=({path="/dev/vda"; queues=2;})' 'cmdline="console=ttyS0 quiet root=/dev/vda rw"'
+		echo '}'
+	} | site deb
+	$D up $T/deb.cfg --socket $T/sock >$T/up.out 2>&1 &
+	up=$!
+	wait_text $T/up.out started: 20
+	attach debian
+	check "login prompt" wait_text $CONSOLE 'login:' 150 || { show $CONSOLE; show $T/up.out; kill $up; return; }
 	echo "      login prompt after $((SECONDS - began)) s"
-	check "logged in" answer root 'root@[a-z0-9-]+:~#' 40
-	# What the terminal echoes has no result of $(( )) in it.
-	check "systemd is content" answer 'echo "state $(systemctl is-system-running --wait) $((6*7))"' 'state running 42' 60
-	answer 'systemctl --failed --no-legend --plain; echo "units $((7*7))"' 'units 49' 40
-	check "root is the virtio disk" answer 'echo "root $(findmnt -n -o SOURCE,FSTYPE /) $((8*8))"' \
+	check "logged in" type_in root 'root@[a-z0-9-]+:~#' 40
+	check "systemd is content" type_in 'echo "state $(systemctl is-system-running --wait) $((6*7))"' 'state running 42' 60 ||
+		type_in 'systemctl --failed --no-legend --plain; echo "units $((7*7))"' 'units 49' 40
+	check "root is the virtio disk" type_in 'echo "root $(findmnt -n -o SOURCE,FSTYPE /) $((8*8))"' \
 		'root /dev/vda +ext4 64' 20
-	check "no complaint in its log" answer 'echo "bad $(dmesg | grep -cE "stall|lockup|unstable|warp|BUG:|WARNING:") $((9*9))"' \
-		'bad 0 81' 20
-	check "writes reach the disk" answer 'date >/var/tmp/mark && sync && echo "mark $((5*5))"' 'mark 25' 20
-	printf 'systemctl poweroff\n' >&7
-	wait $pid
-	check "powered off" is $? 0
+	check "no complaint in its log" type_in \
+		'echo "bad $(dmesg | grep -cE "stall|lockup|unstable|warp|BUG:|WARNING:") $((9*9))"' 'bad 0 81' 20
+	check "writes reach the disk" type_in 'date >/var/tmp/mark && sync && echo "mark $((5*5))"' 'mark 25' 20
+	check "the power button switches it off" $D stop debian --timeout 60 --socket $T/sock
+	wait $up
+	check "powered off by itself" is $? 0
+	check "its end" has $T/up.out 'debian .* ok \(poweroff\)'
 	exec 7>&-
-	grep -a '^{"name"' $T/con >$T/debian.json
-	check "its end" is "$(json debian .end)" poweroff
-	[ $FAILED = 0 ] || show $T/con 40
+	tail -n 2 $T/up.out
+	[ $FAILED = 0 ] || show $CONSOLE 40
 	echo "      all of it took $((SECONDS - began)) s"
 }
 

@@ -468,6 +468,74 @@ static void test_tty_dies(void **state)
     close(m);
 }
 
+/* What a background process group does with the terminal it got: 0 when all is well. */
+static int in_background(int s)
+{
+    struct evloop own;
+    struct sink got = {.room = SIZE_MAX};
+    struct chario *c;
+
+    if (setpgid(0, 0) || tcgetpgrp(s) == getpgrp() || evloop_init(&own, NULL))
+        return 2;
+    c = chario_new(CHARIO_STREAM, dup(s), dup(s), true);
+    if (chario_start(c, &own, take, quit, &got))
+        return 3;
+    put(c, "from behind\n");
+    for (int i = 0; i < 20; i++)
+        evloop_once(&own, 10);
+    chario_free(c);
+    evloop_exit(&own);
+    return got.n || got.quits ? 4 : 0;
+}
+
+/* A session of its own, whose leader has the terminal; its child is in the background. */
+static int session(int m)
+{
+    int s, status = 0;
+    pid_t pid;
+
+    setsid();
+    s = open(ptsname(m), O_RDWR);
+    if (s < 0 || tcgetpgrp(s) != getpgrp())
+        return 11;
+    pid = fork();
+    if (!pid)
+        _exit(in_background(s));
+    if (waitpid(pid, &status, WUNTRACED) != pid)
+        return 12;
+    if (WIFSTOPPED(status)) { /* what this is about: the kernel stopped it */
+        kill(pid, SIGKILL);
+        return 13;
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 14;
+}
+
+/* In the background a terminal is another's: not changed, not read, and nothing hangs. */
+static void test_tty_background(void **state)
+{
+    int m = posix_openpt(O_RDWR | O_NOCTTY), s, status;
+    struct termios before = {0}, after = {0};
+    char got[64];
+    pid_t pid;
+
+    (void)state;
+    assert_true(m >= 0 && !grantpt(m) && !unlockpt(m));
+    s = open(ptsname(m), O_RDWR | O_NOCTTY);
+    assert_int_equal(tcgetattr(s, &before), 0);
+    assert_int_equal(write(m, "for the shell\n", 14), 14);
+    pid = fork();
+    if (!pid)
+        _exit(session(m));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(tcgetattr(s, &after), 0);
+    assert_memory_equal(&before, &after, sizeof(before));
+    assert_true(drain(m, got, sizeof(got)) > 11); /* it may write all the same */
+    close(s);
+    close(m);
+}
+
 /* A socket shared with others keeps its flags after us. */
 static void test_flags_restored(void **state)
 {
@@ -556,11 +624,21 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_stuck_pipe),   T(test_huge_write), T(test_before_and_after),
-        T(test_reader_gone),  T(test_file),       T(test_file_input),
-        T(test_backpressure), T(test_listen),     T(test_pty),
-        T(test_tty),          T(test_tty_dies),   T(test_flags_restored),
-        T(test_threads),      T(test_null),
+        T(test_stuck_pipe),
+        T(test_huge_write),
+        T(test_before_and_after),
+        T(test_reader_gone),
+        T(test_file),
+        T(test_file_input),
+        T(test_backpressure),
+        T(test_listen),
+        T(test_pty),
+        T(test_tty),
+        T(test_tty_dies),
+        T(test_tty_background),
+        T(test_flags_restored),
+        T(test_threads),
+        T(test_null),
     };
 
     return cmocka_run_group_tests_name("chario", tests, NULL, NULL);

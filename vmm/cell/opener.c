@@ -103,6 +103,12 @@ static int open_patiently(const char *path, int flags)
     return fd;
 }
 
+/* The exit status of a file that cannot be opened or made: of its own when this user may not. */
+static enum exit_status status_of(int e, enum exit_status otherwise)
+{
+    return e == EACCES || e == EPERM ? EXIT_PERMISSION : otherwise;
+}
+
 /* Opens a kernel or initrd, which must be a plain file. */
 static int open_image(int *fd, const char *what, const char *path, struct err *err)
 {
@@ -110,7 +116,8 @@ static int open_image(int *fd, const char *what, const char *path, struct err *e
 
     *fd = open_patiently(path, O_RDONLY);
     if (*fd < 0)
-        return fail_errno(err, EXIT_KERNEL, errno, "the %s %s cannot be opened", what, path);
+        return fail_errno(err, status_of(errno, EXIT_KERNEL), errno,
+                          "the %s %s cannot be opened", what, path);
     if (fstat(*fd, &st) || !S_ISREG(st.st_mode))
         return fail(err, EXIT_KERNEL, EINVAL, "the %s %s is not a file", what, path);
     return 0;
@@ -141,7 +148,8 @@ static int open_disk(int *fd, const struct disk_cfg *d, struct err *err)
 
     *fd = open_patiently(d->path, d->readonly ? O_RDONLY : O_RDWR);
     if (*fd < 0)
-        return fail_errno(err, EXIT_RESOURCE, errno, "the disk %s cannot be opened%s", d->path,
+        return fail_errno(err, status_of(errno, EXIT_RESOURCE), errno,
+                          "the disk %s cannot be opened%s", d->path,
                           d->readonly ? "" : " for writing");
     if (fstat(*fd, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
         return fail(err, EXIT_RESOURCE, EINVAL,
@@ -202,8 +210,8 @@ static int open_socket(struct cell_console *c, const char *path, struct err *err
     if (c->infd >= 0 && !bind(c->infd, (struct sockaddr *)&sa, sizeof(sa)))
         c->kind = CHARIO_LISTEN; /* the socket is ours: cell_open() removes it on failure */
     if (c->kind != CHARIO_LISTEN || listen(c->infd, 4))
-        return fail_errno(err, EXIT_RESOURCE, errno, "the console socket %s cannot be made",
-                          path);
+        return fail_errno(err, status_of(errno, EXIT_RESOURCE), errno,
+                          "the console socket %s cannot be made", path);
     return 0;
 }
 
@@ -234,8 +242,8 @@ static int open_file(struct cell_console *c, const char *path, struct err *err)
     c->kind = CHARIO_STREAM;
     c->outfd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
     if (c->outfd < 0)
-        return fail_errno(err, EXIT_RESOURCE, errno, "the console file %s cannot be opened",
-                          path);
+        return fail_errno(err, status_of(errno, EXIT_RESOURCE), errno,
+                          "the console file %s cannot be opened", path);
     return 0;
 }
 

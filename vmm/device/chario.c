@@ -468,8 +468,11 @@ static void stream_init(struct chario *c, int infd, int outfd)
             confd_is_file(infd) ? infd : confd_nonblock(infd, O_RDONLY, &c->in_flags);
     if (outfd >= 0)
         c->out_src.fd = c->out_file ? outfd : confd_nonblock(outfd, O_WRONLY, &c->out_flags);
-    if (c->tty && c->in_src.fd >= 0)
+    if (c->tty && c->in_src.fd >= 0) {
+        /* in the background what is typed is for others: reading it would stop us */
+        c->in_ended = !tty_ours(c->in_src.fd);
         c->tty = tty_raw(c->in_src.fd) == 0;
+    }
 }
 
 /* A pipe or socket whose reader left must give EPIPE, not kill us. */

@@ -71,12 +71,36 @@ void confd_close(int fd, int saved)
         close(fd);
 }
 
+bool tty_ours(int fd)
+{
+    pid_t front = tcgetpgrp(fd);
+
+    return front < 0 || front == getpgrp(); /* < 0: not our controlling terminal, or none */
+}
+
+int tty_set(int fd, const struct termios *t)
+{
+    sigset_t ttou, old;
+    int e;
+
+    if (!tty_ours(fd))
+        return -EPERM;
+    /* we may be sent to the background right now: SIGTTOU would stop us in the kernel */
+    sigemptyset(&ttou);
+    sigaddset(&ttou, SIGTTOU);
+    pthread_sigmask(SIG_BLOCK, &ttou, &old);
+    e = tcsetattr(fd, TCSANOW, t) ? errno : 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return -e;
+}
+
 void tty_restore(void)
 {
-    int fd = atomic_exchange(&raw.fd, 0);
+    int fd = atomic_exchange(&raw.fd, 0), e = errno;
 
     if (fd)
-        tcsetattr(fd - 1, TCSANOW, &raw.saved);
+        tty_set(fd - 1, &raw.saved);
+    errno = e;
 }
 
 /* Fatal signals: restores the terminal and dies of the same signal. */
@@ -106,7 +130,10 @@ static void hook(void)
 int tty_raw(int fd)
 {
     struct termios t;
+    int r;
 
+    if (!tty_ours(fd))
+        return -EPERM;
     if (tcgetattr(fd, &t))
         return -errno;
     tty_restore();
@@ -115,10 +142,10 @@ int tty_raw(int fd)
     atomic_store(&raw.fd, fd + 1);
     cfmakeraw(&t);
     t.c_oflag |= OPOST;
-    if (!tcsetattr(fd, TCSANOW, &t))
-        return 0;
-    atomic_store(&raw.fd, 0);
-    return -errno;
+    r = tty_set(fd, &t);
+    if (r)
+        atomic_store(&raw.fd, 0);
+    return r;
 }
 
 int tty_peer(int fd)
@@ -132,7 +159,7 @@ int tty_peer(int fd)
     peer = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (peer >= 0 && !tcgetattr(peer, &t)) {
         cfmakeraw(&t);
-        tcsetattr(peer, TCSANOW, &t);
+        tty_set(peer, &t);
     }
     return peer;
 }

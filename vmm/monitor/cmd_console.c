@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "vmm/device/chario_fd.h"
 #include "vmm/monitor/client.h"
 #include "vmm/monitor/commands.h"
 
@@ -28,6 +29,7 @@ struct screen {
     bool tty;            /* standard input is a terminal */
     bool escaped;        /* ctrl-a was typed */
     bool input;          /* standard input still has something to say */
+    int patience;        /* silence that ends it, ms; -1: none does */
     struct termios mode; /* what the terminal was before */
 };
 
@@ -78,6 +80,7 @@ static bool typed(struct screen *s)
         return errno == EINTR;
     if (n == 0) { /* the end of a file or pipe: what the guest answers still counts */
         s->input = false;
+        s->patience = QUIET_MS;
         return true;
     }
     if (s->tty)
@@ -106,7 +109,7 @@ static void copy(struct screen *s)
         struct pollfd p[2] = {{.fd = s->fd, .events = POLLIN},
                               {.fd = s->input ? STDIN_FILENO : -1, .events = POLLIN}};
 
-        n = poll(p, 2, s->input ? -1 : QUIET_MS);
+        n = poll(p, 2, s->patience);
         if (n < 0 && errno != EINTR)
             break;
         if (n > 0 && p[0].revents)
@@ -116,21 +119,22 @@ static void copy(struct screen *s)
     }
 }
 
-/* Puts the terminal into raw mode and copies. */
+/* Puts the terminal into raw mode and copies.  In the background it is not ours: only shows. */
 static void use_console(struct screen *s)
 {
     struct termios raw;
 
-    s->tty = !tcgetattr(STDIN_FILENO, &s->mode);
+    s->input = tty_ours(STDIN_FILENO);
+    s->tty = s->input && !tcgetattr(STDIN_FILENO, &s->mode);
     if (s->tty) {
         fprintf(stderr, "(ctrl-a d leaves)\r\n");
         raw = s->mode;
         cfmakeraw(&raw);
-        tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+        tty_set(STDIN_FILENO, &raw);
     }
     copy(s);
     if (s->tty) {
-        tcsetattr(STDIN_FILENO, TCSANOW, &s->mode);
+        tty_set(STDIN_FILENO, &s->mode);
         fputc('\n', stderr);
     }
 }
@@ -138,7 +142,7 @@ static void use_console(struct screen *s)
 int cmd_console(int argc, char **argv)
 {
     static const int one[2] = {1, 1};
-    struct screen s = {.input = true};
+    struct screen s = {.patience = -1};
     struct client_line l;
     struct err err = {0};
     json_t *rep;

@@ -146,10 +146,8 @@ static int parse(struct doctor *d, bool *json, int argc, char **argv)
             *json = true;
         else if (c == 'r')
             d->root = optarg;
-        else if (c == ':')
-            return cmd_usage("doctor", "%s needs a value", argv[optind - 1]);
         else
-            return cmd_usage("doctor", "unknown option %s", argv[optind - 1]);
+            return cmd_option("doctor", c, argv);
     }
     if (optind < argc)
         return cmd_usage("doctor", "%s: no argument is taken", argv[optind]);

@@ -141,10 +141,8 @@ static int parse(struct ask *ask, int argc, char **argv)
             ask->svg = optarg;
         else if (c == 'j')
             ask->json = true;
-        else if (c == ':')
-            return cmd_usage("topo", "%s needs a value", argv[optind - 1]);
         else
-            return cmd_usage("topo", "unknown option %s", argv[optind - 1]);
+            return cmd_option("topo", c, argv);
     }
     if (argc - optind > 1)
         return cmd_usage("topo", "one site file at most, %d given", argc - optind);

@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/err.h"
 
@@ -20,19 +21,22 @@ int cmd_usage(const char *name, const char *fmt, ...)
 {
     va_list ap;
 
-    if (fmt) {
-        fprintf(stderr, "disco: %s: ", name);
-        va_start(ap, fmt);
-        vfprintf(stderr, fmt, ap);
-        va_end(ap);
-        fputc('\n', stderr);
-    }
-    fprintf(stderr, "Try `disco %s --help`.\n", name);
+    fprintf(stderr, "disco: %s: ", name);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "; try `disco %s --help`\n", name);
     return EXIT_USAGE;
 }
 
 int cmd_option(const char *name, int letter, char **argv)
 {
-    return cmd_usage(name, letter == ':' ? "%s needs a value" : "unknown option %s",
-                     argv[optind - 1]);
+    const char *arg = argv[optind - 1];
+
+    if (letter == ':')
+        return cmd_usage(name, "%s needs a value", arg);
+    /* of letters written together getopt tells the wrong one, and is still at their beginning */
+    if (optopt && !(arg[0] == '-' && arg[1] == '-' && strchr(arg, '=')))
+        return cmd_usage(name, "unknown option -%c", optopt);
+    return cmd_usage(name, "unknown option %s", arg);
 }

@@ -58,7 +58,7 @@ int cmd_doctor(int argc, char **argv);
 /* Prints "disco: <message>" on standard error and returns err->status. */
 int cmd_fail(const struct err *err);
 
-/* Prints "disco: NAME: <message>" and how to get help; returns EXIT_USAGE. */
+/* Prints "disco: NAME: <message>" and how to get help, on one line; returns EXIT_USAGE. */
 int cmd_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Says what is wrong with the option getopt_long() just looked at: letter is what it returned, ':'

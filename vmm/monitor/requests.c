@@ -469,12 +469,13 @@ static struct mguest *named_guest(struct monitor *m, struct client *cl, const js
     const char *name = json_string_value(json_object_get(req, "guest"));
     struct mguest *g = name ? monitor_guest(m, name) : NULL;
 
-    if (!g)
-        control_reply(cl,
-                      control_error(EXIT_USAGE,
-                                    name ? "site %s has no guest of that name: see `disco ps`"
-                                         : "the request names no guest of site %s",
-                                    m->site->name));
+    if (!name)
+        control_reply(cl, control_error(EXIT_USAGE, "the request names no guest of site %s",
+                                        m->site->name));
+    else if (!g)
+        control_reply(cl, control_error(EXIT_USAGE,
+                                        "site %s has no guest \"%.64s\": see `disco ps`",
+                                        m->site->name, name));
     return g;
 }
 
