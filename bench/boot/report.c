@@ -117,15 +117,17 @@ static const struct subject *subject(const char *part, const char *vmm, unsigned
     return s;
 }
 
-/* Median boot of the quickest QEMU with one vCPU; 0: none. */
-static double best_qemu(const struct report *r)
+/* Median boot of the quickest QEMU with one vCPU, of those as the manual has them or of all;
+ * 0: none. */
+static double best_qemu(const struct report *r, bool tuned)
 {
     double best = 0;
 
     for (const struct subject *s = subjects; s->part; s++) {
         struct summary sum;
 
-        if (strcmp(s->part, "boot") || !strcmp(s->vmm, "disco") || s->vcpus != 1)
+        if (strcmp(s->part, "boot") || !strcmp(s->vmm, "disco") || s->vcpus != 1 ||
+            (!tuned && !strcmp(s->vmm, "microvm-rtc")))
             continue;
         sum = runs_of(r->runs, s, &boot_measures[0]);
         if (sum.n && (best == 0 || sum.median < best))
@@ -140,14 +142,19 @@ static void fill_goals(struct report *r)
     static const struct measure private = {"private_kib", "private memory", "KiB"};
     const struct subject *boot = subject("boot", "disco", 1);
     struct summary s = runs_of(r->runs, boot, &boot_measures[0]);
-    double qemu = best_qemu(r);
+    double plain = best_qemu(r, false), tuned = best_qemu(r, true);
 
-    r->goals[0] = (struct goal){"boot of Linux, relative to the quicker QEMU", "x", 0.7,
-                                qemu > 0 ? s.median / qemu : 0, s.n && qemu > 0};
+    r->goals[0] =
+        (struct goal){"boot of Linux, relative to the quicker QEMU machine, microvm or "
+                      "q35, set up as its manual says",
+                      "x", 0.7, plain > 0 ? s.median / plain : 0, s.n && plain > 0};
+    r->goals[1] = (struct goal){"boot of Linux, relative to the best QEMU we could find "
+                                "(microvm with rtc=on)",
+                                "x", 0.7, tuned > 0 ? s.median / tuned : 0, s.n && tuned > 0};
     s = runs_of(r->runs, subject("start", "disco", 1), &start_measures[0]);
-    r->goals[1] = (struct goal){"exec to the first guest instruction", "ms", 2, s.median, s.n};
+    r->goals[2] = (struct goal){"exec to the first guest instruction", "ms", 2, s.median, s.n};
     s = runs_of(r->runs, boot, &private);
-    r->goals[2] = (struct goal){"private memory beyond guest RAM, 1 vCPU", "MiB", 2,
+    r->goals[3] = (struct goal){"private memory beyond guest RAM, 1 vCPU", "MiB", 2,
                                 s.median / 1024, s.n};
 }
 
@@ -222,7 +229,7 @@ static void write_svg(const struct report *r, const char *path)
     };
     FILE *f = fopen(path, "we");
 
-    p[0].goal = best_qemu(r) * r->goals[0].limit;
+    p[0].goal = best_qemu(r, true) * r->goals[1].limit;
     fill_panel(&p[0], r, "boot", 1, &boot_measures[0]);
     fill_panel(&p[1], r, "boot", 2, &boot_measures[0]);
     fill_panel(&p[2], r, "boot-elf", 1, &boot_measures[0]);

@@ -21,13 +21,13 @@ struct goal {
     bool measured;    /* value is valid */
 };
 
-enum { NGOALS = 3 };
+enum { NGOALS = 4 };
 
 /* All there is to tell. */
 struct report {
     struct json_t *runs;       /* raw lines */
     struct json_t *machine;    /* {"host": {...}, "lab": {...}}, all strings */
-    struct goal goals[NGOALS]; /* in the order */
+    struct goal goals[NGOALS]; /* in the order of their table */
 };
 
 /* Subjects in the order in which they are shown, ended by part == NULL. */

@@ -83,7 +83,7 @@ static void note_ms(struct job *j, const char *name, uint64_t ns)
 struct private
 {
     uint64_t clean, dirty; /* Private_Clean, Private_Dirty */
-    uint64_t ram_rss;      /* resident part of what was taken for guest RAM */
+    uint64_t ram_rss;      /* resident part of the largest mapping of guest RAM */
 };
 
 /* One mapping of smaps. */
@@ -107,7 +107,7 @@ static void add_mapping(const struct job *j, struct private *p, const struct map
     bool ram = is_ram(j, m);
 
     if (ram) {
-        p->ram_rss += m->rss;
+        p->ram_rss = m->rss > p->ram_rss ? m->rss : p->ram_rss; /* mapped more than once */
     } else {
         p->clean += m->clean;
         p->dirty += m->dirty;
@@ -241,7 +241,7 @@ static double guest_ms(const struct job *j)
     return (double)guest * 1e3 / (double)sysconf(_SC_CLK_TCK);
 }
 
-/* Waits until every thread has stopped (state T), at most a second. */
+/* Waits until it has stopped. */
 static void wait_stopped(const struct job *j)
 {
     siginfo_t si;

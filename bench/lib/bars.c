@@ -12,7 +12,7 @@ enum {
     LEFT = 210,   /* where bars begin */
     RIGHT = 690,  /* where the longest ends */
     TOP = 74,     /* of the first panel */
-    HEAD = 34,    /* of a panel: its title */
+    HEAD = 42,    /* of a panel: its title */
     STEP = 26,    /* from bar to bar */
     THICK = 16,   /* of a bar */
     BETWEEN = 18, /* panels */

@@ -58,6 +58,8 @@ static int prepare(struct up *u, struct err *err)
     override(&u->site.socket, u->socket);
     override(&u->site.name, u->name);
     r = config_check_files(&u->site, err);
+    if (!r && u->result)
+        r = report_result_check(u->result, err);
     if (!r)
         r = topo_read(&u->topo, NULL, err);
     return r ? r : site_plan(&u->site, &u->topo, &u->place, err);

@@ -252,7 +252,13 @@ struct json_t *control_error(int status, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     j = json_pack("{s:b, s:i, s:s}", "ok", 0, "status", status, "error", text);
-    return j ? j : json_pack("{s:b, s:i, s:s}", "ok", 0, "status", status, "error", "failed");
+    if (j)
+        return j;
+    /* a character cut in half: no UTF-8 any more */
+    for (char *p = text; *p; p++)
+        if (*p & 0x80)
+            *p = '?';
+    return json_pack("{s:b, s:i, s:s}", "ok", 0, "status", status, "error", text);
 }
 
 /* Reads what came; false when the client is done. */

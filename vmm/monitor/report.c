@@ -10,10 +10,12 @@
 #include "vmm/monitor/report.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -187,6 +189,26 @@ static json_t *result_json(const struct mguest *g)
                      (double)run_ns / 1e6, "exits",
                      json_is_object(exits) ? json_incref(exits) : json_object(), "memory",
                      (json_int_t)g->cfg->memory, "end", g->end);
+}
+
+int report_result_check(const char *path, struct err *err)
+{
+    char *tmp = xasprintf("%s.tmp", path);
+    struct stat st;
+    int fd = -1, e = !stat(path, &st) && S_ISDIR(st.st_mode) ? EISDIR : 0;
+
+    if (!e) {
+        fd = open(tmp, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+        e = fd < 0 ? errno : 0;
+    }
+    if (fd >= 0) {
+        close(fd);
+        unlink(tmp);
+    }
+    free(tmp);
+    return e ? fail_errno(err, e == EACCES ? EXIT_PERMISSION : EXIT_RESOURCE, e,
+                          "the result file %s cannot be written", path)
+             : 0;
 }
 
 int report_result(const struct report *r, const char *path, struct err *err)

@@ -27,6 +27,9 @@ const struct monitor_events *report_events(void);
 /* Prints the table of guests. */
 void report_table(const struct report *r);
 
+/* Fails as report_result() would for a file that cannot be written: before the site starts. */
+int report_result_check(const char *path, struct err *err);
+
 /* Writes {"guests": [...]}; the file is replaced as a whole. */
 int report_result(const struct report *r, const char *path, struct err *err);
 
