@@ -29,8 +29,8 @@ kind() {
 # fuzz_all: every fuzz program's fixed number of mutations.
 fuzz_all() {
 	local ok=0 bad=0 f
-	for f in "$B"/tests/fuzz/fuzz_*; do
-		[ -x "$f" ] || continue
+	for f in tests/fuzz/fuzz_*.c; do
+		f=$B/${f%.c}
 		if timeout 120 "$f" >"$logs/fuzz-one.log" 2>&1; then
 			ok=$((ok + 1)) && echo "ok   $(basename "$f")"
 		else
@@ -42,7 +42,9 @@ fuzz_all() {
 }
 
 rm -f "$logs"/*.log "$logs/failed"
-kind unit tests/unit/run.sh "$B"/tests/unit/test_*[!.do]
+programs=()
+for source in tests/unit/test_*.c; do programs+=("$B/${source%.c}"); done
+kind unit tests/unit/run.sh "${programs[@]}"
 kind fuzz fuzz_all
 kind guest make --no-print-directory guest-tests
 kind lab make --no-print-directory lab-test LAB_JOBS="${LAB_JOBS:-2}"

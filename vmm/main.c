@@ -41,7 +41,7 @@ static int unknown(const char *name)
     fprintf(stderr, "disco: there is no command '%s'", name);
     if (best)
         fprintf(stderr, "; did you mean '%s'?", best->name);
-    fputs("; `disco --help` lists all\n", stderr);
+    fputs(" (`disco --help` lists all)\n", stderr);
     return EXIT_USAGE;
 }
 

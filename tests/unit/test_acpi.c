@@ -205,6 +205,18 @@ static void test_fadt(void **state)
     assert_null(t.slit);
 }
 
+/* The reset vector writes the reset register. */
+static void test_reset_vector(void **state)
+{
+    static const uint8_t want[] = {0xba, 0x01, 0x06, 0xb0, 0x01, 0xee};
+    const struct acpi_spec spec = {.nvcpus = 1};
+    uint64_t rsdp;
+
+    (void)state;
+    build(&spec, &rsdp);
+    assert_memory_equal(mem_at(&mem, 0xffff0, sizeof(want), MEM_READ), want, sizeof(want));
+}
+
 /* The DSDT holds the ports and pins of boot.h: AML cannot include the header. */
 static void test_dsdt_agrees(void **state)
 {
@@ -395,11 +407,11 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_madt),      cmocka_unit_test(test_fadt),
-        cmocka_unit_test(test_mcfg),      cmocka_unit_test(test_dsdt_agrees),
-        cmocka_unit_test(test_srat_low),  cmocka_unit_test(test_srat_high),
-        cmocka_unit_test(test_srat_odd),  cmocka_unit_test(test_in_ram),
-        cmocka_unit_test(test_too_small),
+        cmocka_unit_test(test_madt),         cmocka_unit_test(test_fadt),
+        cmocka_unit_test(test_reset_vector), cmocka_unit_test(test_mcfg),
+        cmocka_unit_test(test_dsdt_agrees),  cmocka_unit_test(test_srat_low),
+        cmocka_unit_test(test_srat_high),    cmocka_unit_test(test_srat_odd),
+        cmocka_unit_test(test_in_ram),       cmocka_unit_test(test_too_small),
     };
 
     return cmocka_run_group_tests_name("acpi", tests, setup, teardown);

@@ -22,7 +22,7 @@
 
 #define RSDP_GPA  LAY_FIRMWARE          /* always here: kernels without a pointer scan for it */
 #define LOW_START (LAY_FIRMWARE + 0x40) /* other tables, where they fit */
-#define LOW_LEN   (LAY_HIGH - LOW_START) /* bytes there */
+#define LOW_LEN   (LAY_RESET - LOW_START) /* bytes there */
 
 enum {
     SDT_LEN = 36,         /* header of every table */
@@ -392,6 +392,24 @@ static bool rsdp_write(const struct guest_mem *mem, uint64_t xsdt)
     return mem_write(mem, RSDP_GPA, r, sizeof(r));
 }
 
+/* Writes what a PC's firmware begins with.  Linux, on a machine with reduced hardware and without
+ * EFI, does not use the reset register: it jumps here in real mode. */
+static bool reset_code_write(const struct guest_mem *mem)
+{
+    static const uint8_t code[] = {
+        0xba,
+        ACPI_RESET_PORT & 0xff,
+        ACPI_RESET_PORT >> 8, /* mov dx, the reset register */
+        0xb0,
+        ACPI_RESET_VALUE, /* mov al, its value */
+        0xee,             /* out dx, al */
+        0xfa,
+        0xf4, /* cli; hlt: not reached */
+    };
+
+    return mem_write(mem, LAY_RESET, code, sizeof(code));
+}
+
 /* Checks that the nodes asked for are those of this memory. */
 static void spec_check(const struct guest_mem *mem, const struct acpi_spec *spec)
 {
@@ -420,7 +438,8 @@ int acpi_build(const struct guest_mem *mem, const struct acpi_spec *spec, uint64
         base = b.len < mem->low ? (mem->low - b.len) & ~(uint64_t)(MEM_PAGE - 1) : 0;
         put_tables(&b, spec, base);
     }
-    ok = base >= LOW_START && mem_write(mem, base, b.at, b.len) && rsdp_write(mem, base);
+    ok = base >= LOW_START && mem_write(mem, base, b.at, b.len) && rsdp_write(mem, base) &&
+         reset_code_write(mem);
     free(b.at);
     if (!ok)
         return fail(err, EXIT_MEMORY, ENOMEM,

@@ -50,7 +50,8 @@ int boot_load(const struct guest_mem *mem, const struct boot_spec *spec, struct 
 
 enum {
     ACPI_PM_PORT = 0x600,    /* sleep control/status (HW-reduced): write SLP_EN|5<<2 = off */
-    ACPI_RESET_PORT = 0x601, /* reset register, value 1 */
+    ACPI_RESET_PORT = 0x601, /* reset register */
+    ACPI_RESET_VALUE = 1,    /* what resets when written there */
     ACPI_GED_PORT = 0x604,   /* read: pending events of the generic event device, bit 0 = power
                                 button; reading clears */
     ACPI_GED_PIN = 9,        /* IOAPIC pin of the generic event device, level, active high */
@@ -75,7 +76,8 @@ struct acpi_spec {
 
 /* Writes RSDP, XSDT, FADT (rev 6, HW-reduced), MADT, MCFG, DSDT and, if asked, SRAT and SLIT below 1 MiB
  * (0xe0000-0xfffff) or, where they do not fit, in reserved RAM at the end of low memory.
- * *rsdp: gpa for boot_spec. */
+ * *rsdp: gpa for boot_spec. The firmware's reset vector at
+ * 0xffff0 gets code that resets, which Linux counts on. */
 int acpi_build(const struct guest_mem *mem, const struct acpi_spec *spec, uint64_t *rsdp,
                struct err *err);
 

@@ -35,7 +35,8 @@ enum {
     LAY_LOW_END = 0x20000,    /* end of all of the above */
     LAY_EBDA = 0x9fc00,       /* end of conventional RAM */
     LAY_VGA = 0xa0000,        /* start of what a PC has no RAM at */
-    LAY_FIRMWARE = 0xe0000,   /* ACPI tables, up to LAY_HIGH */
+    LAY_FIRMWARE = 0xe0000,   /* ACPI tables, up to LAY_RESET */
+    LAY_RESET = 0xffff0,      /* code of the firmware's reset vector, 16 bytes */
     LAY_HIGH = 0x100000,      /* RAM again; kernels belong here */
 };
 

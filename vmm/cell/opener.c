@@ -11,9 +11,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -76,8 +78,14 @@ static int open_kvm(int *fd, struct err *err)
     int e;
 
     *fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (*fd >= 0)
+    if (*fd >= 0 && ioctl(*fd, KVM_GET_API_VERSION, 0) == KVM_API_VERSION)
         return 0;
+    if (*fd >= 0)
+        return fail(err, EXIT_NOKVM, ENOTTY,
+                    "/dev/kvm is not the device of KVM, or not of version %d: see what is "
+                    "there (ls -l /dev/kvm; char 10, 232 is right), or give the container the "
+                    "host's",
+                    KVM_API_VERSION);
     e = errno;
     if (e == EACCES || e == EPERM)
         return fail(err, EXIT_PERMISSION, e,

@@ -41,6 +41,30 @@ static int bad_file(const struct guest_cfg *g, const char *key, const char *path
                 g->file ? g->file : "guest", g->line, g->name, key, path, why);
 }
 
+/* What a file is that is not of the right kind. */
+static const char *kind_of(mode_t mode)
+{
+    if (S_ISREG(mode))
+        return "a regular file";
+    if (S_ISDIR(mode))
+        return "a directory";
+    if (S_ISBLK(mode))
+        return "a block device";
+    if (S_ISCHR(mode))
+        return "a character device";
+    return S_ISFIFO(mode) ? "a FIFO" : "a socket";
+}
+
+/* Fails for a file that is of another kind than it should be. */
+static int bad_kind(const struct guest_cfg *g, const char *key, const char *path,
+                    const char *want, mode_t mode, struct err *err)
+{
+    char why[96];
+
+    snprintf(why, sizeof(why), "is %s, want %s", kind_of(mode), want);
+    return bad_file(g, key, path, EINVAL, why, err);
+}
+
 /* Checks that a file exists, is of the right kind and may be opened as it will be. */
 static int check_file(const struct guest_cfg *g, const char *key, const char *path,
                       enum want want, bool writes, struct stat *st, struct err *err)
@@ -48,9 +72,9 @@ static int check_file(const struct guest_cfg *g, const char *key, const char *pa
     if (stat(path, st) < 0)
         return bad_file(g, key, path, errno, strerror(errno), err);
     if (want == WANT_DISK && !S_ISREG(st->st_mode) && !S_ISBLK(st->st_mode))
-        return bad_file(g, key, path, EINVAL, "want a regular file or a block device", err);
+        return bad_kind(g, key, path, "a regular file or a block device", st->st_mode, err);
     if (want == WANT_FILE && !S_ISREG(st->st_mode))
-        return bad_file(g, key, path, EINVAL, "want a regular file", err);
+        return bad_kind(g, key, path, "a regular file", st->st_mode, err);
     if (access(path, writes ? R_OK | W_OK : R_OK) < 0)
         return bad_file(g, key, path, errno,
                         writes

@@ -25,7 +25,7 @@ int cmd_usage(const char *name, const char *fmt, ...)
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "; try `disco %s --help`\n", name);
+    fprintf(stderr, " (`disco %s --help` tells more)\n", name);
     return EXIT_USAGE;
 }
 

@@ -227,6 +227,8 @@ void conring_free(struct conring *r)
     hang_up(r);
     if (r->file >= 0)
         close(r->file);
+    if (r->loop && !r->filed)
+        unlink(r->path); /* it was ours, and nothing was said */
     free(r->path);
     free(r);
 }

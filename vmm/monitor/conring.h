@@ -42,6 +42,7 @@ int conring_start(struct conring *r, struct evloop *loop, struct err *err);
 /* Takes what is left after the guest's end and tells the watchers; the ring can still be read. */
 void conring_ended(struct conring *r);
 
+/* Frees it; a file into which nothing came is removed. */
 void conring_free(struct conring *r);
 
 /* Adds a watcher: show() is called with what is kept, then with all that comes; end() at once

@@ -210,11 +210,19 @@ int mguest_spawn(struct mguest *g, struct err *err)
     if (r && r != -EPIPE) /* dead already: its pidfd tells how */
         return fail_errno(err, EXIT_INTERNAL, -r, "the process of guest %s cannot be reached",
                           g->cfg->name);
-    r = 0;
+    g->state = MGUEST_MAKING;
+    return 0;
+}
+
+int mguest_listen(struct mguest *g, struct err *err)
+{
+    int r = 0;
+
     for (unsigned i = 0; !r && i < 2; i++)
         if (g->con[i])
             r = conring_start(g->con[i], g->host->loop, err);
-    g->state = MGUEST_MAKING;
+    if (r)
+        err_prefix(err, "guest %s", g->cfg->name);
     return r;
 }
 

@@ -105,6 +105,9 @@ int mguest_open(struct mguest *g, struct err *err);
 /* NEW -> MAKING: starts the process and hands it what was opened. */
 int mguest_spawn(struct mguest *g, struct err *err);
 
+/* MADE: starts its consoles, whose files replace those of the last time only now that all is well. */
+int mguest_listen(struct mguest *g, struct err *err);
+
 /* MADE -> RUNNING. */
 void mguest_go(struct mguest *g);
 

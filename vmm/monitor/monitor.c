@@ -268,11 +268,11 @@ static const struct mguest *first_ended(const struct monitor *m)
     return NULL;
 }
 
-/* Starts all processes and waits until every cell is made. */
+/* Starts all processes, waits until every cell is made, and starts the consoles. */
 static int make_all(struct monitor *m, struct err *err)
 {
     const struct mguest *g;
-    int r;
+    int r = 0;
 
     for (unsigned i = 0; i < m->site->nguests; i++) {
         r = mguest_spawn(&m->guests[i], err);
@@ -289,7 +289,9 @@ static int make_all(struct monitor *m, struct err *err)
         return fail(err, g->err.status, EIO, "%s", g->err.text);
     if (m->stopping || m->ended)
         return fail(err, EXIT_GUEST, EINTR, "the site was ended before it ran");
-    return 0;
+    for (unsigned i = 0; !r && i < m->site->nguests; i++)
+        r = mguest_listen(&m->guests[i], err);
+    return r;
 }
 
 int monitor_run(struct monitor *m, struct err *err)
