@@ -6,8 +6,8 @@
 # Use:    make demo (which builds first); B is the build directory, LAB where the lab is kept (default $B/lab).
 #         DEMO_WHERE=lab or native instead of what `disco doctor` advises.
 #         tools/demo.sh --here OUT: the run itself, on this machine; in the lab it is called so.
-# Gives:  progress, a line for each step of each guest; a table; in $B/demo: result.json, topology.svg, table.txt,
-#         progress.txt and the guests' consoles.
+# Gives:  progress, a line for each step of each guest; a table; in $B/demo: result.json, topology.svg, progress.txt,
+#         table.txt, a picture of both (demo.svg) and the guests' consoles.
 # Holds:  status 0 only if every guest ended as asked and fetched exactly what its neighbour had. Nothing runs on
 #         when it ends, however that comes; what an earlier run left in $B/demo is replaced.
 set -uo pipefail
@@ -160,7 +160,7 @@ where() {
 	status=$?
 	place=${DEMO_WHERE:-native}
 	why="this machine's KVM runs guest kernels"
-	[ -z "${DEMO_WHERE:-}" ] || why="DEMO_WHERE says so"
+	[ -z "${DEMO_WHERE:-}" ] || why="DEMO_WHERE=$DEMO_WHERE"
 	if [ $status != 0 ] && [ -z "${DEMO_WHERE:-}" ]; then
 		place=lab
 		why=$(jq -r '[.checks[] | select(.state == "fail")][0] | "\(.check): \(.meaning)"' <<<"$report")
@@ -221,29 +221,40 @@ conclude() {
 	echo
 	jq -r "$table" "$out/result.json" | align | tee "$out/table.txt"
 	echo
+	# Counted from the result file, so that what is said is what is written.
 	good=$(jq '[.guests[] | select(.result == "ok")] | length' "$out/result.json")
-	echo "demo: $good of 4 guests ok, $SECONDS s; $out/result.json, $out/topology.svg"
+	{
+		cat "$out/progress.txt" && echo && cat "$out/table.txt" && echo
+		echo "demo: $good of 4 guests ok, $SECONDS s"
+	} | tools/text-svg.sh "make demo" >"$out/demo.svg"
+	echo "demo: $good of 4 guests ok, $SECONDS s; $out: result.json, topology.svg, demo.svg, consoles"
 	[ "$good" = 4 ] || status=1
 	return "$status"
+}
+
+# The run, where it was decided; prints its progress.
+run() {
+	if [ "$place" = native ]; then
+		echo "demo: the guests run on this machine: $why"
+		"$BASH" tools/demo.sh --here "$out"
+		return
+	fi
+	echo "demo: the guests run in the lab, an emulated machine of 4 nodes x 2 CPUs; the reason:"
+	echo "demo: $why"
+	echo "demo: one thread emulates all its CPUs: this takes some minutes, and its times say nothing of hardware"
+	lab/run.sh --nodes 4 --cpus-per-node 2 --timeout $((limit + 60)) --out "$out" -- \
+		"B=/build DEMO_TIMEOUT=$limit bash tools/demo.sh --here /out"
 }
 
 main() {
 	local status
 	tools/deps.sh build lab || exit 1
-	where
-	echo "demo: the guests run $([ "$place" = lab ] && echo "in the lab, an emulated machine of 4 nodes x 2 CPUs" ||
-		echo "on this machine"): $why"
 	lab/build.sh all || exit 1
+	where
 	rm -rf --one-file-system "$out"
 	mkdir -p "$out"
 	SECONDS=0
-	if [ "$place" = lab ]; then
-		echo "demo: everything there is emulated by one thread: minutes here are seconds on hardware"
-		lab/run.sh --nodes 4 --cpus-per-node 2 --timeout $((limit + 60)) --out "$out" -- \
-			"B=/build DEMO_TIMEOUT=$limit bash tools/demo.sh --here /out"
-	else
-		"$BASH" tools/demo.sh --here "$out"
-	fi 2>&1 | tee "$out/progress.txt"
+	run 2>&1 | tee "$out/progress.txt"
 	status=${PIPESTATUS[0]}
 	# Ended by a signal or by time: there is nothing to sum up.
 	if [ "$status" -ge 124 ]; then

@@ -29,6 +29,8 @@ inside() {
 		done
 	done
 	boot 4 2 false
+	check "which uses the memory-mapped controller only" \
+		is "$(json m4x2x '(.exits.msr_x2apic // 0) == 0 and .exits.mmio_apic > 100')" true
 }
 
 [ "$ARG" = inside ] || image

@@ -40,7 +40,7 @@ inside() {
 	check "clock is the TSC" is "$(field LOG-CLOCK 3)" tsc
 	check "no complaint in the guest's log" is "$(field LOG-COUNT 3)" 0
 	check "checksums right" has $T/con 'SMP cpus 16 rounds [1-9][0-9]* wrong 0 warnings 0'
-	check "time never steps back" has $T/con 'CLOCK threads 16 .* backwards 0 tsc_backwards 0'
+	check "time never steps back" has $T/con 'CLOCK cpus 16 reads [1-9][0-9]* backwards 0 '
 	check "load lasted for ${load} s" above "$(awk '$2 ~ /BURN-/ { t = $1 - t } END { print int(t) }' $T/con)" $((load - 1))
 	check "the guest's clock runs as the host's" below "$(drift)" 10
 	for kind in RES CAL TLB; do
@@ -53,5 +53,5 @@ inside() {
 	check "clean end" is "$(json smp16 .end)" poweroff
 }
 
-[ "$ARG" = inside ] || image clockcheck
+[ "$ARG" = inside ] || image
 both --timeout 300

@@ -35,13 +35,13 @@ inside() {
 	check "each vCPU was moved often" is "$(jq '[.vcpus[] | select(.moves > 40)] | length' $T/stat.json)" 4
 	check "the job went well" has $T/g.con 'DISCO-GUEST-DONE 0'
 	check "checksums right" has $T/g.con 'SMP cpus 4 rounds [1-9][0-9]* wrong 0 warnings 0'
-	check "time never steps back" has $T/g.con 'CLOCK threads 4 .* backwards 0 tsc_backwards 0'
+	check "time never steps back" has $T/g.con 'CLOCK cpus 4 reads [1-9][0-9]* backwards 0 '
 	check "clock is the TSC" is "$(field LOG-CLOCK 2)" tsc
 	check "no complaint in the guest's log" is "$(field LOG-COUNT 2)" 0
 }
 
 if [ "$ARG" != inside ]; then
-	image clockcheck
+	image
 	tool mover.c
 fi
 both --timeout 240

@@ -76,7 +76,7 @@ inside() {
 		echo '{'
 		CON=monitor keys held vcpus=2 views=2 'memory="256M"' "vconsole=\"file:$T/hvc0\"" "cmdline=\"$words job=sh\""
 		echo '}, {'
-		keys reset 'memory="128M"' "cmdline=\"$words job=reboot reboot=k\""
+		keys reset 'memory="128M"' "cmdline=\"$words job=reboot\""
 		echo '}, {'
 		keys again 'memory="128M"' 'on_reset="restart"' "cmdline=\"$words job=reboot\""
 		echo '}'

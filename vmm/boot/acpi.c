@@ -178,7 +178,7 @@ static void put_fadt(struct blob *b, uint64_t dsdt)
     put32(b, FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON | FADT_RESET |
                  FADT_HW_REDUCED);
     put_port(b, ACPI_RESET_PORT);
-    put8(b, 1);  /* value that resets */
+    put8(b, ACPI_RESET_VALUE);
     put16(b, 0); /* Arm flags */
     put8(b, 0);  /* minor revision */
     put64(b, 0); /* FACS: none */

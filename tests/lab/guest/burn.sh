@@ -3,7 +3,7 @@
 # burn: the load of the job smp and, at the same time, clockcheck; both for load=SECONDS. "BURN-BEGIN t" and
 # "BURN-END t" give the guest's time, to be compared with the host's.
 echo "BURN-BEGIN $(cut -d ' ' -f 1 /proc/uptime)"
-clockcheck "${load:-10}" >/tmp/clock &
+clockcheck "${load:-10}" 30000 >/tmp/clock &
 clock=$!
 sh /jobs/smp.sh
 smp=$?
