@@ -178,7 +178,7 @@ static void draw_cpus(const struct pic *p, const struct topo_node *d, double x, 
         vcpus += place_vcpus_on(p->g[i].place, p->g[i].vcpus, d->os);
     for (unsigned c = 0; c < d->ncpus; c++)
         draw_cpu(p, d, c, vcpus, x + c % a_line * (side + (double)CPU_GAP),
-                 y + c / a_line * (side + (double)CPU_GAP));
+                 y + (double)(c / a_line) * (side + (double)CPU_GAP));
 }
 
 /* The memory bar of a node: the host's use, every guest's part, the rest free. */

@@ -7,7 +7,7 @@
 # Use:      define inside(), then call: both [OPTION of lab/run.sh...]      (or call boot_lab oneself, then finish)
 # Gives:    here:    boot_lab, tool, image, check, finish, IN (is /in there) and OUT (is /out there)
 #           inside:  D (the program), T (a directory for this run), keys, guest, site, run, attach, type_in, wait_text,
-#                    wait_gone, json, show, check, finish
+#                    wait_gone, processes, json, show, check, finish
 # Holds:    every check prints one line; the status is 0 only if no check failed. Nothing stays behind.
 set -uo pipefail
 
@@ -162,6 +162,9 @@ wait_gone() {
 		sleep 0.2
 	done
 }
+
+# processes: how many processes of the program there are, monitors and cells.
+processes() { readlink /proc/[0-9]*/exe | grep -c '/disco$'; }
 
 # json NAME FILTER: one figure of $T/NAME.json.
 json() {

@@ -14,10 +14,10 @@ write_site() {
 	{
 		echo '{ count = 2;'
 		keys keep vcpus=2 views=2 'memory="160M"' 'nets=({type="subnet";})' \
-			"cmdline=\"$words job=smp,log load=25\""
+			"cmdline=\"$words job=smp,log load=45\""
 		[ "$2" = 0 ] || {
 			echo "}, { count = $2;"
-			keys victim vcpus=2 views=2 'memory="128M"' 'nets=({type="subnet";}, {type="tap"; tap="t07.%n";})' \
+			keys victim 'memory="128M"' 'nets=({type="subnet";}, {type="tap"; tap="t07.%n";})' \
 				"disks=({path=\"$T/disk%n\";})" \
 				"cmdline=\"$words job=smp load=200\""
 		}
@@ -28,8 +28,7 @@ write_site() {
 # Open descriptors of the monitor.
 descriptors() { find "/proc/$1/fd" -mindepth 1 2>/dev/null | wc -l; }
 
-# Processes of ours; network devices; memory in shared files, in MiB: what must not grow.
-processes() { grep -lx disco /proc/[0-9]*/comm 2>/dev/null | wc -l; }
+# Network devices of ours; memory in shared files, in MiB: what must not grow.
 taps() { find /sys/class/net -name 't07.*' | wc -l; }
 shared() { awk '/^Shmem:/ { print int($2 / 1024) }' /proc/meminfo; }
 

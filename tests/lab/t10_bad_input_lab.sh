@@ -21,7 +21,7 @@ refused() {
 # nothing WHAT: no cell, no monitor, no tap, no socket is there.
 nothing() {
 	check "$1: nothing is left" is \
-		"$(grep -lx disco /proc/[0-9]*/comm 2>/dev/null | wc -l) $(find /sys/class/net -name 't10*' | wc -l) $(find $T -type s | wc -l)" "0 0 0"
+		"$(processes) $(find /sys/class/net -name 't10*' | wc -l) $(find $T -type s | wc -l)" "0 0 0"
 }
 
 # pair NAME GOOD BAD: a site of a guest that would run and one that cannot.

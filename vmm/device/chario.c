@@ -196,7 +196,7 @@ static size_t border(const char *text, size_t n)
 {
     size_t k = n ? n - 1 : 0;
 
-    while (k && memcmp(text, text + n - k, k))
+    while (k && memcmp(text, text + n - k, k) != 0)
         k--;
     return k;
 }

@@ -266,6 +266,7 @@ static int time_loop(const struct tiny *t, unsigned cpl, unsigned loops, uint64_
     uint64_t start, took;
     int rc;
 
+    INVARIANT(t->run, "the probe's vCPU is mapped");
     *ns = UINT64_MAX;
     for (unsigned i = 0; i < TRIES; i++) {
         rc = set_state(t, cpl, loops, err);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,5 +174,6 @@ int cmd_cell(int argc, char **argv)
     if (argc != 2)
         return cmd_usage("cell", "this command is the monitor's own");
     signal(SIGPIPE, SIG_IGN);
+    pthread_setname_np(pthread_self(), "disco-cell"); /* it was started as /proc/self/exe */
     return cell_serve(PROTO_FD);
 }

@@ -26,7 +26,7 @@ static const char *module_command(const struct doctor *d)
 
     free(path);
     while (f && command == other && getline(&line, &cap, f) > 0) {
-        if (strncmp(line, "flags", 5))
+        if (strncmp(line, "flags", 5) != 0)
             continue;
         if (strstr(line, " svm"))
             command = "modprobe kvm_amd";

@@ -78,7 +78,7 @@ void table_print(struct table *t, FILE *f)
 
         print_cell(f, t->heads[c] + right, w[c], right, c + 1 == t->ncols);
     }
-    for (unsigned i = 0; i < t->n; i++) {
+    for (unsigned i = 0; t->ncols && i < t->n; i++) {
         unsigned c = i % t->ncols;
 
         print_cell(f, t->cells[i], w[c], t->heads[c][0] == '>', c + 1 == t->ncols);
