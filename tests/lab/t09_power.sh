@@ -23,7 +23,7 @@ until_figure() {
 
 # free_mb TAG: the guest's free memory in MiB.
 free_mb() {
-	type_in "echo \"$1 \$(awk '/MemFree/ { print int(\$2 / 1024) }' /proc/meminfo) \$((3*3))\"" "$1 [0-9]+ 9" 20
+	type_in "echo \"$1 \$(awk '/MemFree/ { print int(\$2 / 1024) }' /proc/meminfo) \$((3*3))\"" "$1 [0-9]+ 9" 40
 	tr -d '\r' <$CONSOLE | sed -n "s/^$1 \([0-9]*\) 9\$/\1/p"
 }
 
@@ -33,7 +33,7 @@ memory() {
 	check "100 MiB filled" type_in 'head -c 104857600 /dev/zero >/tmp/f; echo "full $((5*5))"' 'full 25' 30
 	used=$(figure .memory.used)
 	check "they are in use" above "$used" 110000000
-	type_in 'rm /tmp/f; echo "gone $((6*6))"' 'gone 36' 20
+	type_in 'rm /tmp/f; echo "gone $((6*6))"' 'gone 36' 40
 	check "freed memory comes back to the host" until_figure ".memory.used < $used - 70000000 and .balloon.reported > 70000000"
 	echo "      in use $used before, $(figure .memory.used) after; $(figure .balloon.reported) reported in all"
 
@@ -52,14 +52,14 @@ memory() {
 devices() {
 	check "entropy" type_in 'echo "rng $(cat /sys/class/misc/hw_random/rng_current) $(head -c 64 /dev/hwrng | wc -c)"' \
 		'rng virtio_rng[.0-9]* 64' 20
-	type_in 'echo "from hvc0" >/dev/hvc0; echo "sent $((7*7))"' 'sent 49' 20
+	type_in 'echo "from hvc0" >/dev/hvc0; echo "sent $((7*7))"' 'sent 49' 40
 	check "virtio console" wait_text $T/hvc0 'from hvc0' 10
 	check "no complaint in its log" type_in 'echo "bad $(dmesg | grep -cE "stall|lockup|unstable|BUG:|WARNING:") $((8*8))"' \
 		'bad 0 64' 20
 }
 
 resets() {
-	check "a reset ends the guest" wait_text $T/up.out 'reset +ended after .*: reset' 60
+	check "a reset ends the guest" wait_text $T/up.out 'reset +ended after .*: reset' 150
 	check "or boots it again" wait_text $T/again.con 'DISCO-GUEST-UP.*' 10
 	for _ in $(seq 60); do
 		[ "$(grep -ac DISCO-GUEST-UP $T/again.con)" -lt 3 ] || break
@@ -88,7 +88,7 @@ inside() {
 	resets
 	memory
 	devices
-	type_in exit 'reboot: Power down' 20
+	type_in exit 'reboot: Power down' 40
 	wait_gone $up 30
 	wait $up
 	check "status tells that a guest was killed" is $? 1
