@@ -59,7 +59,7 @@ inside() {
 	left=$(descriptors $up)
 	check "taps are gone" is "$(taps)" 0
 	check "processes are gone" is "$(processes)" 3
-	wait_gone $up 120
+	wait_gone $up 240
 	wait $up
 	check "status tells that guests failed" is $? 1
 	for n in keep0 keep1; do
@@ -88,4 +88,4 @@ inside() {
 }
 
 [ "$ARG" = inside ] || image
-both --timeout 300
+both --timeout 480
