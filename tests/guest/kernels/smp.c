@@ -81,7 +81,7 @@ static void ping(uint32_t to)
     apic_send(to, ICR_ASSERT | PING);
     if (to == 0)
         window();
-    CHECK(wait_for(&pings[to], want, 2000));
+    CHECK(wait_for(&pings[to], want, 20000));
     CHECK_EQ(pings[to], want);
 }
 
@@ -96,12 +96,12 @@ static void all_pings(void)
         before[i] = pings[i];
     apic_send(0, ICR_OTHERS | ICR_ASSERT | PING);
     for (uint32_t i = 1; i < n; i++)
-        CHECK(wait_for(&pings[i], before[i] + 1, 2000));
+        CHECK(wait_for(&pings[i], before[i] + 1, 20000));
     window();
     CHECK_EQ(pings[0], before[0]);
     for (uint32_t i = 1; i < n; i++) {
         apic_send(i, ICR_NMI | ICR_ASSERT);
-        CHECK(wait_for(&nmis[i], 1, 2000));
+        CHECK(wait_for(&nmis[i], 1, 20000));
     }
 }
 
@@ -110,7 +110,7 @@ static void again(uint32_t id)
 {
     uint32_t b = beat[id];
 
-    CHECK(wait_for(&beat[id], b + 2, 2000));
+    CHECK(wait_for(&beat[id], b + 2, 20000));
     apic_send(id, ICR_INIT | ICR_ASSERT);
     delay_us(20000);
     b = beat[id];
@@ -119,7 +119,7 @@ static void again(uint32_t id)
     CHECK_EQ(starts[id], 1);
     apic_send(id, ICR_ASSERT | PING); /* nobody there to take it */
     cpu_start(id);
-    CHECK(wait_for(&starts[id], 2, 2000));
+    CHECK(wait_for(&starts[id], 2, 20000));
     CHECK(wait_for(&beat[id], b + 2, 5000));
     CHECK_EQ(starts[id], 2);
     ping(id);
