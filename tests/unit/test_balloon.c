@@ -3,7 +3,10 @@
  * Unit tests of the balloon: pages given up and reported leave the store, wild page numbers stop
  * the device, statistics are asked for at most once a second, the target reaches the driver.
  */
+#include <linux/memfd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/unit/vdriver.h"
 
@@ -77,6 +80,25 @@ static long send_pfns(struct fixture *f, unsigned q, const uint32_t *pfn, unsign
 {
     memcpy(vd_mem(&f->m, VD_BUF), pfn, 4 * n);
     return vd_one(&f->v, q, VD_BUF, 4 * n, false);
+}
+
+/* Pages of the hugetlb pool would be lost to the guest when it reports them: it cannot. */
+static void hugetlb_keeps_its_pages(void **state)
+{
+    struct fixture *f = *state;
+    int store = f->m.mem.fd;
+
+    f->m.mem.fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+    if (f->m.mem.fd < 0) {
+        f->m.mem.fd = store;
+        skip();
+    }
+    virtio_dev_free(f->d);
+    assert_int_equal(balloon_new(&f->d, &f->m.host, f->m.pci, NULL), 0);
+    vd_find(&f->v, &f->m, 2);
+    assert_int_equal(vd_features(&f->v) & 0x3f, F_STATS | F_OOM);
+    close(f->m.mem.fd);
+    f->m.mem.fd = store;
 }
 
 static void identifies(void **state)
@@ -243,6 +265,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(identifies, setup, teardown),
+        cmocka_unit_test_setup_teardown(hugetlb_keeps_its_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(inflates, setup, teardown),
         cmocka_unit_test_setup_teardown(many_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(wild_pages, setup, teardown),

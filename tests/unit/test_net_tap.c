@@ -4,6 +4,7 @@
  * why, where these are missing.
  */
 #include <errno.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -104,12 +107,71 @@ static void carries_frames(void **state)
     assert_int_equal(if_nametoindex(name), 0);
 }
 
+/* Takes an interface down. */
+static void take_down(const char *name)
+{
+    struct ifreq ifr = {.ifr_flags = 0};
+    int sock = socket(AF_INET, SOCK_DGRAM, 0);
+
+    strcpy(ifr.ifr_name, name);
+    assert_int_equal(ioctl(sock, SIOCSIFFLAGS, &ifr), 0);
+    close(sock);
+}
+
+/* ip link del NAME. */
+static void delete (const char *name)
+{
+    struct {
+        struct nlmsghdr h;
+        struct ifinfomsg i;
+    } m = {
+        .h = {.nlmsg_len = sizeof(m), .nlmsg_type = RTM_DELLINK, .nlmsg_flags = NLM_F_REQUEST},
+        .i = {.ifi_index = (int)if_nametoindex(name)},
+    };
+    int sock = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+
+    assert_int_equal(send(sock, &m, sizeof(m), 0), sizeof(m));
+    close(sock);
+    assert_int_equal(if_nametoindex(name), 0);
+}
+
+/* The device is taken down, then deleted under the card: frames are dropped, the card never
+ * waits for room, and the loop does not spin. */
+static void vanishes(void **state)
+{
+    uint8_t frame[12 + 60] = {0};
+    struct iovec iov = {frame, sizeof(frame)};
+    struct net_backend *be;
+    struct evloop io;
+    char name[IFNAMSIZ];
+    unsigned calls = 0;
+
+    (void)state;
+    be = net_tap_new(make(name, sizeof(name)));
+    assert_int_equal(evloop_init(&io, NULL), 0);
+    assert_int_equal(be->ops->start(be, &io, ready, &calls), 0);
+    take_down(name);
+    assert_int_equal(be->ops->send(be, &iov, 1), 0);
+    delete (name);
+    for (int i = 0; i < 100; i++)
+        evloop_once(&io, 0);
+    assert_in_range(calls, 1, 2);
+    be->ops->want(be, true, true);
+    evloop_once(&io, 0);
+    assert_in_range(calls, 1, 2);
+    assert_int_equal(be->ops->send(be, &iov, 1), 0);
+    assert_int_equal(be->ops->recv(be, &iov, 1), 0);
+    be->ops->free(be);
+    evloop_exit(&io);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(name_too_long),
         cmocka_unit_test(exists_already),
         cmocka_unit_test(carries_frames),
+        cmocka_unit_test(vanishes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The 16550: registers as Linux's driver probes them, FIFO and back-pressure, interrupts as
- * edges, loopback.  The interrupt pin is a stub that counts rising edges.
+ * edges, loopback, output by lines.  The output is a socket that keeps messages apart, so a read
+ * gives what one system call wrote.  The interrupt pin is a stub that counts rising edges.
  */
 #include <linux/serial_reg.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -78,7 +81,7 @@ static int setup(void **state)
     int a[2], b[2];
 
     assert_int_equal(pipe(a), 0);
-    assert_int_equal(pipe(b), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, b), 0);
     assert_int_equal(evloop_init(&r->loop, NULL), 0);
     r->host.pio = &r->pio;
     r->host.io = &r->loop;
@@ -166,6 +169,104 @@ static void test_send(void **state)
     assert_memory_equal(got, "hello, world\r\n", 14);
 }
 
+/* Sends a text. */
+static void say(struct rig *r, const char *text)
+{
+    for (const char *p = text; *p; p++)
+        out(r, UART_TX, (uint8_t)*p);
+}
+
+/* What one system call brought out, waiting for io0 at most a second; its length. */
+static ssize_t heard(struct rig *r, char *got, size_t cap)
+{
+    ssize_t n = read(r->out, got, cap);
+
+    for (int i = 0; n < 0 && i < 100; i++) {
+        evloop_once(&r->loop, 10);
+        n = read(r->out, got, cap);
+    }
+    return n;
+}
+
+/* A line leaves at its end, by one system call; what does not end, a little later. */
+static void test_lines(void **state)
+{
+    struct rig *r = *state;
+    char got[1024], line[601];
+
+    say(r, "hello\r\nlog");
+    assert_int_equal(read(r->out, got, sizeof(got)), 7);
+    assert_memory_equal(got, "hello\r\n", 7);
+    assert_int_equal(read(r->out, got, sizeof(got)), -1);
+    say(r, "in: ");
+    assert_int_equal(heard(r, got, sizeof(got)), 7);
+    assert_memory_equal(got, "login: ", 7);
+    memset(line, 'x', 600); /* longer than what is kept back */
+    line[600] = 0;
+    say(r, line);
+    assert_int_equal(read(r->out, got, sizeof(got)), 256);
+    assert_int_equal(read(r->out, got, sizeof(got)), 256);
+    assert_int_equal(heard(r, got, sizeof(got)), 88);
+    say(r, "y"); /* the timer can be armed again */
+    assert_int_equal(heard(r, got, sizeof(got)), 1);
+}
+
+/* The last bytes before the end are not lost, though io0 does not run any more. */
+static void test_last_bytes(void **state)
+{
+    struct rig *r = *state;
+    char got[16];
+
+    say(r, "bye");
+    uart_free(r->u);
+    r->u = NULL;
+    assert_int_equal(read(r->out, got, sizeof(got)), 3);
+    assert_memory_equal(got, "bye", 3);
+}
+
+enum { RACE_BYTES = 60000 };
+
+/* Byte i of the race: a line ends now and then. */
+static uint8_t race_byte(unsigned i)
+{
+    return i % 97 == 96 ? '\n' : (uint8_t)('a' + i % 26);
+}
+
+/* A vCPU that sends. */
+static void *race_vcpu(void *arg)
+{
+    struct rig *r = arg;
+
+    for (unsigned i = 0; i < RACE_BYTES; i++) {
+        uint8_t b = race_byte(i);
+
+        bus_write(&r->pio, COM1_PORT + UART_TX, &b, 1);
+        if (i % 5000 == 4999)
+            usleep(1500); /* the timer gets its turn in the middle of a line */
+    }
+    return NULL;
+}
+
+/* Lines and timer on two threads: all bytes come, in order. */
+static void test_race(void **state)
+{
+    struct rig *r = *state;
+    unsigned n = 0;
+    char got[512];
+    pthread_t t;
+
+    assert_int_equal(pthread_create(&t, NULL, race_vcpu, r), 0);
+    while (n < RACE_BYTES) {
+        ssize_t len = heard(r, got, sizeof(got));
+
+        assert_true(len > 0);
+        for (ssize_t i = 0; i < len; i++)
+            assert_int_equal((uint8_t)got[i], race_byte(n++));
+    }
+    pthread_join(t, NULL);
+    assert_int_equal(n, RACE_BYTES);
+}
+
 /* The transmitter interrupt: on enabling, after each byte, cleared by reading IIR. */
 static void test_thre(void **state)
 {
@@ -233,7 +334,7 @@ static void test_trigger(void **state)
     assert_int_equal(in(r, UART_IIR) & 0x0f, UART_IIR_RX_TIMEOUT);
     type(r, "8");
     assert_int_equal(in(r, UART_IIR) & 0x0f, UART_IIR_RDI);
-    for (char c = '1'; c <= '8'; c++)
+    for (int c = '1'; c <= '8'; c++)
         assert_int_equal(in(r, UART_RX), c);
     assert_int_equal(in(r, UART_IIR) & 0x0f, UART_IIR_NO_INT);
     assert_int_equal(in(r, UART_RX), 0);
@@ -336,6 +437,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_registers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wide, setup, teardown),
         cmocka_unit_test_setup_teardown(test_send, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lines, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_last_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_race, setup, teardown),
         cmocka_unit_test_setup_teardown(test_thre, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_cause, setup, teardown),

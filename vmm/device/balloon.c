@@ -6,14 +6,20 @@
  * A page given up becomes a hole of the store: all views lose it at once, and its next touch finds
  * a fresh zero page.  So deflating needs nothing of us.  Neighbours are freed in one call.
  *
+ * Memory of 2 MiB hugetlb pages was taken from their pool when the guest was made, so that it
+ * cannot run short of them.  Reporting would give them back behind the user's back, and when
+ * others have taken them the guest dies of its next touch: there it is not offered.
+ *
  * Bounds: a request holds at most REQUEST_PAGES page numbers, a kick serves KICK_REQUESTS.
  * Locks: everything under the device's lock; balloon_set_target and balloon_get take it.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 #include "base/err.h"
@@ -49,7 +55,6 @@ struct balloon {
     struct virtio_dev dev;      /* first */
     uint32_t target;            /* pages asked for: num_pages of the configuration */
     uint32_t actual;            /* pages given up, as the driver says */
-    uint64_t punched;           /* bytes that inflating freed so far */
     struct balloon_stats guest; /* the guest's statistics and bytes reported */
     struct virtq *stats_q;      /* the queue of each job while the driver is ready, else NULL */
     struct virtq *reporting_q;  /* likewise */
@@ -90,6 +95,7 @@ static bool punch(struct balloon *b, uint64_t gpa, uint64_t len)
 
 /* ---- inflating and deflating ---- */
 
+/* Order of page numbers, for qsort(). */
 static int compare_pfn(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -111,7 +117,6 @@ static bool give_up(struct balloon *b, unsigned n)
         pages = p[i + run - 1] - p[i] + 1;
         if (!punch(b, p[i] * MEM_PAGE, pages * MEM_PAGE))
             return false;
-        b->punched += pages * MEM_PAGE;
     }
     return true;
 }
@@ -230,6 +235,7 @@ static void stats_ask(struct balloon *b)
 
 /* ---- the device ---- */
 
+/* Buffers on a queue; which queue does what was agreed on at the start. */
 static void balloon_kick(struct virtio_dev *d, unsigned qi)
 {
     struct balloon *b = (struct balloon *)d;
@@ -256,6 +262,7 @@ static void balloon_start(struct virtio_dev *d)
     b->stats_asked = now_ns() - STATS_AGE_NS;
 }
 
+/* The driver is gone, and with it its buffer and its numbers; what it gave up it may use again. */
 static void balloon_stop(struct virtio_dev *d)
 {
     struct balloon *b = (struct balloon *)d;
@@ -307,11 +314,13 @@ void balloon_get(struct virtio_dev *d, struct balloon_stats *out)
     virtio_unlock(d);
 }
 
+/* Counters; bytes given up count as bytes from the guest. */
 static void balloon_dev_stats(struct virtio_dev *d, struct dev_stats *out)
 {
     *out = ((struct balloon *)d)->stats;
 }
 
+/* See virtio_type.free. */
 static void balloon_free(struct virtio_dev *d)
 {
     virtio_exit(d);
@@ -332,14 +341,25 @@ static const struct virtio_type balloon_type = {
     .stats = balloon_dev_stats,
 };
 
+/* True when guest memory comes from the hugetlb pool. */
+static bool on_hugetlb(const struct dev_host *host)
+{
+    struct statfs fs;
+
+    return !fstatfs(host->mem->fd, &fs) && fs.f_type == HUGETLBFS_MAGIC;
+}
+
 int balloon_new(struct virtio_dev **out, const struct dev_host *host, struct pci_bus *bus,
                 struct err *err)
 {
     struct balloon *b = xcalloc(1, sizeof(*b));
-    uint64_t features = 1ull << F_STATS_VQ | 1ull << F_DEFLATE_ON_OOM | 1ull << F_REPORTING;
-    int r = virtio_init(&b->dev, &balloon_type, "balloon0", QUEUES, QUEUE_SIZE, features, host,
-                        bus);
+    uint64_t features = 1ull << F_STATS_VQ | 1ull << F_DEFLATE_ON_OOM;
+    int r;
 
+    if (!on_hugetlb(host))
+        features |= 1ull << F_REPORTING;
+    r = virtio_init(&b->dev, &balloon_type, "balloon0", QUEUES, QUEUE_SIZE, features, host,
+                    bus);
     if (r) {
         free(b);
         return fail_errno(err, EXIT_INTERNAL, -r, "balloon: cannot set up the device");

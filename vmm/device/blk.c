@@ -101,6 +101,7 @@ static void blk_stop(struct virtio_dev *d)
     b->wce = 1;
 }
 
+/* Counters. */
 static void blk_stats(struct virtio_dev *d, struct dev_stats *out)
 {
     *out = ((struct blk *)d)->stats;
@@ -119,6 +120,7 @@ static void blk_destroy(struct blk *b)
     free(b);
 }
 
+/* See virtio_type.free; virtio_exit() has waited for what was in flight. */
 static void blk_free(struct virtio_dev *d)
 {
     virtio_exit(d);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/falloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -323,6 +324,10 @@ void blk_io_run(struct blk_io *io)
         return;
     }
     io_uring_cq_eventfd_toggle(&io->ring, true);
+    /* The kernel adds a completion and then looks whether the eventfd is on; we switch it on and
+     * then look for completions.  Unless the store above is seen before the loads below, both
+     * can miss the other, and the last request of a guest is never answered. */
+    atomic_thread_fence(memory_order_seq_cst);
     if (io->ended || io_uring_sq_ready(&io->ring) || io_uring_cq_ready(&io->ring))
         set_event(io);
 }

@@ -29,7 +29,9 @@
 
 #include "base/err.h"
 #include "base/evloop.h"
+#include "base/log.h"
 #include "vmm/device/chario_fd.h"
+#include "vmm/device/textwatch.h"
 
 enum {
     IN_CAP = 4096,  /* bytes of input kept for a consumer that is busy */
@@ -52,6 +54,7 @@ struct chario {
     void *arg;                                              /* first argument of both */
     struct evsrc wake_src;                                  /* eventfd: look at all again */
     struct evsrc listen_src;                                /* the listener; fd -1: none */
+    int spare;                                              /* see client_accept(); -1: none */
     struct evsrc in_src;                                    /* the input; fd -1: none */
     bool in_watched;                                        /* in_src is in the loop */
     bool in_ended;                                          /* nothing comes any more */
@@ -73,9 +76,8 @@ struct chario {
     _Atomic uint64_t dropped; /* bytes lost; written under the lock, read by any */
 
     /* the writer, under its device's lock */
-    char *watch;             /* text that is looked for in the output; NULL: none */
-    size_t watch_at;         /* bytes of watch that the output ends with */
-    void (*seen)(void *arg); /* called when all of watch was seen */
+    struct textwatch watch;  /* the text that is looked for in the output */
+    void (*seen)(void *arg); /* called when it was seen */
     void *seen_arg;          /* first argument of seen */
 };
 
@@ -191,34 +193,9 @@ static void wake(struct chario *c)
         return; /* the counter is full: io0 is awake already */
 }
 
-/* Length of the longest proper beginning of text[0..n) that it also ends with. */
-static size_t border(const char *text, size_t n)
-{
-    size_t k = n ? n - 1 : 0;
-
-    while (k && memcmp(text, text + n - k, k) != 0)
-        k--;
-    return k;
-}
-
-/* Looks for the watched text in what is written; true when it is complete. */
-static bool watch_match(struct chario *c, const uint8_t *p, size_t n)
-{
-    size_t len = c->watch ? strlen(c->watch) : 0;
-
-    for (size_t i = 0; len && i < n; i++) {
-        while (c->watch_at && c->watch[c->watch_at] != (char)p[i])
-            c->watch_at = border(c->watch, c->watch_at);
-        c->watch_at += c->watch[c->watch_at] == (char)p[i];
-        if (c->watch_at == len)
-            return true;
-    }
-    return false;
-}
-
 void chario_watch(struct chario *c, const char *text, void (*seen)(void *arg), void *arg)
 {
-    c->watch = xstrdup(text);
+    textwatch_set(&c->watch, text);
     c->seen = seen;
     c->seen_arg = arg;
 }
@@ -227,12 +204,8 @@ void chario_write(struct chario *c, const uint8_t *p, size_t n)
 {
     size_t done = 0;
 
-    if (c->watch && watch_match(c, p, n)) {
-        free(c->watch);
-        c->watch = NULL;
+    if (textwatch_feed(&c->watch, p, n))
         c->seen(c->seen_arg);
-    }
-
     if (c->kind == CHARIO_NULL || !n)
         return;
     pthread_mutex_lock(&c->lock);
@@ -263,19 +236,25 @@ uint64_t chario_dropped(const struct chario *c)
 
 /* ---- clients of a listener; on io0 ---- */
 
-/* Parts with the client, if there is one; what it did not take waits for the next. */
+/* Closes the client's output, if there is one; what it did not take waits for the next.  Lock
+ * held. */
+static void client_deaf(struct chario *c)
+{
+    evloop_del(c->loop, &c->out_src);
+    confd_close(c->out_src.fd, -1);
+    c->out_src.fd = -1;
+    c->out_watched = c->out_nopoll = c->out_gone = false;
+}
+
+/* Parts with the client, if there is one.  What it said before is still for the guest. */
 static void client_drop(struct chario *c)
 {
     evloop_del(c->loop, &c->in_src);
     confd_close(c->in_src.fd, -1);
     c->in_src.fd = -1;
     c->in_watched = c->in_ended = false;
-    c->in_len = 0;
     pthread_mutex_lock(&c->lock);
-    evloop_del(c->loop, &c->out_src);
-    confd_close(c->out_src.fd, -1);
-    c->out_src.fd = -1;
-    c->out_watched = c->out_nopoll = c->out_gone = false;
+    client_deaf(c);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -399,7 +378,8 @@ static void in_ready(void *arg, uint32_t revents)
     in_watch(c);
 }
 
-/* The output takes bytes again, or broke. */
+/* The output takes bytes again, or broke.  A client that hears nothing any more may have said
+ * things that are still to be read: it stays until its input ends, too. */
 static void out_ready(void *arg, uint32_t revents)
 {
     struct chario *c = arg;
@@ -410,8 +390,10 @@ static void out_ready(void *arg, uint32_t revents)
     out_flush(c);
     out_watch(c);
     lost = c->out_gone && c->kind == CHARIO_LISTEN;
-    pthread_mutex_unlock(&c->lock);
     if (lost)
+        client_deaf(c);
+    pthread_mutex_unlock(&c->lock);
+    if (lost && c->in_ended)
         client_drop(c);
 }
 
@@ -430,12 +412,29 @@ static void wake_ready(void *arg, uint32_t revents)
     in_watch(c);
 }
 
+/* Takes a client from the listener; -1: none.  Without descriptors left (a guest may have used
+ * them up for connections) it is turned away by the spare one: in the queue it would keep the
+ * listener readable, and io0 busy, for ever. */
+static int client_accept(struct chario *c)
+{
+    int fd = accept4(c->listen_src.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd >= 0 || (errno != EMFILE && errno != ENFILE) || c->spare < 0)
+        return fd;
+    close(c->spare);
+    fd = accept4(c->listen_src.fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    c->spare = fcntl(c->wake_src.fd, F_DUPFD_CLOEXEC, 3);
+    log_warn("a console's client is turned away: no descriptor left");
+    return -1;
+}
+
 /* A client connects: it replaces the one there is and gets what waited. */
 static void listen_ready(void *arg, uint32_t revents)
 {
     struct chario *c = arg;
-    int fd = accept4(c->listen_src.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    int out;
+    int fd = client_accept(c), out;
 
     (void)revents;
     if (fd < 0)
@@ -475,14 +474,17 @@ static void stream_init(struct chario *c, int infd, int outfd)
     }
 }
 
-/* A pipe or socket whose reader left must give EPIPE, not kill us. */
-static void ignore_sigpipe(void)
+/* A pipe or socket whose reader left must give EPIPE, and a file at the limit of its size EFBIG,
+ * not kill us. */
+static void ignore_write_signals(void)
 {
+    static const int sigs[] = {SIGPIPE, SIGXFSZ};
     struct sigaction old;
 
-    if (!sigaction(SIGPIPE, NULL, &old) && !(old.sa_flags & SA_SIGINFO) &&
-        old.sa_handler == SIG_DFL)
-        signal(SIGPIPE, SIG_IGN);
+    for (unsigned i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
+        if (!sigaction(sigs[i], NULL, &old) && !(old.sa_flags & SA_SIGINFO) &&
+            old.sa_handler == SIG_DFL)
+            signal(sigs[i], SIG_IGN);
 }
 
 struct chario *chario_new(enum chario_kind kind, int infd, int outfd, bool tty)
@@ -491,7 +493,7 @@ struct chario *chario_new(enum chario_kind kind, int infd, int outfd, bool tty)
 
     c->kind = kind;
     c->tty = tty && kind == CHARIO_STREAM;
-    c->peer = c->in_flags = c->out_flags = -1;
+    c->peer = c->in_flags = c->out_flags = c->spare = -1;
     c->ring = kind == CHARIO_NULL ? NULL : xcalloc(1, CHARIO_BUFFER);
     pthread_mutex_init(&c->lock, NULL);
     c->wake_src = (struct evsrc){
@@ -500,9 +502,10 @@ struct chario *chario_new(enum chario_kind kind, int infd, int outfd, bool tty)
     c->listen_src = (struct evsrc){.fd = -1, .ready = listen_ready, .arg = c};
     c->in_src = (struct evsrc){.fd = -1, .ready = in_ready, .arg = c};
     c->out_src = (struct evsrc){.fd = -1, .ready = out_ready, .arg = c};
-    ignore_sigpipe();
+    ignore_write_signals();
     if (kind == CHARIO_LISTEN) {
         c->listen_src.fd = infd;
+        c->spare = fcntl(c->wake_src.fd, F_DUPFD_CLOEXEC, 3);
         fcntl(infd, F_SETFL, fcntl(infd, F_GETFL) | O_NONBLOCK);
         confd_close(outfd, -1);
     } else if (kind == CHARIO_STREAM) {
@@ -578,10 +581,11 @@ void chario_free(struct chario *c)
     confd_close(c->out_src.fd, c->out_flags);
     confd_close(c->in_src.fd, c->in_flags);
     confd_close(c->listen_src.fd, -1);
+    confd_close(c->spare, -1);
     confd_close(c->peer, -1);
     close(c->wake_src.fd);
     pthread_mutex_destroy(&c->lock);
-    free(c->watch);
+    textwatch_exit(&c->watch);
     free(c->ring);
     free(c);
 }

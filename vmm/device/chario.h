@@ -28,7 +28,7 @@ enum chario_kind {
 };
 
 /* Makes a stream over descriptors that are open (infd may be -1: no input; for CHARIO_LISTEN infd
- * is the listener).  Owns them, but never closes descriptors 0 to 2.  infd and outfd may be the
+ * is the listener; what a client said before it left still reaches the consumer).  Owns them, but never closes descriptors 0 to 2.  infd and outfd may be the
  * same.  tty: put the terminal infd into raw mode until freed (ctrl-a x asks the cell to end,
  * ctrl-a ctrl-a sends ctrl-a).  A pty master's other side is put into raw mode and held open. */
 struct chario *chario_new(enum chario_kind kind, int infd, int outfd, bool tty);

@@ -12,9 +12,11 @@
  * The sum is of words as they lie in memory; at most 16 GiB may be added to one. */
 uint64_t csum_add(uint64_t sum, const void *p, size_t len);
 
-/* The sum in 16 bits, as it lies in memory: not complemented (a pseudo-header's), and ready to
- * be stored as a checksum (never 0, which would mean "none" to UDP). */
+/* The sum in 16 bits, as it lies in memory, not complemented: a pseudo-header's. */
 uint16_t csum_fold(uint64_t sum);
+
+/* The sum ready to be stored as a checksum: complemented, never 0, which would mean "none" to
+ * UDP. */
 uint16_t csum_field(uint64_t sum);
 
 /* Sums bytes start..len of the frame (the field at `at` holds the pseudo-header's sum, as the

@@ -52,6 +52,8 @@ struct balloon_stats {
     uint64_t reported;               /* bytes given back by free-page reporting so far */
     uint64_t free, available, total; /* the guest's own statistics, bytes; 0 unknown */
 };
+
+/* Fills out, and asks the guest for new statistics: they are there with the next call. */
 void balloon_get(struct virtio_dev *d, struct balloon_stats *out);
 
 /* virtio console, one port. Owns io whatever it returns. */

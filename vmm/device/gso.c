@@ -35,6 +35,7 @@ enum {
     FLAG_CWR = 0x80,
 };
 
+/* Big-endian fields, as networks have them. */
 static unsigned get16(const uint8_t *p)
 {
     return (unsigned)p[0] << 8 | p[1];

@@ -32,7 +32,8 @@ enum {
 /* Events of the generic event device, as PM_GED_PORT reads. */
 enum { GED_POWER_BUTTON = 1 };
 
-/* 16550A at COM1_PORT. Owns io, and starts it on host->io. quit: as chario_start. */
+/* 16550A at COM1_PORT. Owns io, and starts it on host->io. quit: as chario_start.  Output reaches
+ * io by whole lines, else a millisecond late; all of it by uart_free(). */
 struct uart *uart_new(const struct dev_host *host, struct chario *io, void (*quit)(void *arg),
                       void *quit_arg);
 
@@ -42,6 +43,8 @@ void uart_free(struct uart *u);
 /* Power and reset registers, port-0x64 reset (0xfe), event port; quiet stubs.  (Port 0xcf9
  * belongs to the PCI host bridge's range 0xcf8-0xcff.) */
 struct pm *pm_new(const struct dev_host *host);
+
+/* vCPUs must not run, and nobody presses the button any more. NULL is allowed. */
 void pm_free(struct pm *p);
 
 /* Presses the power button (generic event device). Any thread. */
@@ -53,6 +56,8 @@ void debug_exit_add(const struct dev_host *host);
 
 /* fw_cfg: signature, id, RAM size, number of CPUs, (max CPUs). Traditional interface, no DMA. */
 struct fwcfg *fwcfg_new(const struct dev_host *host, uint64_t ram_size, unsigned nvcpus);
+
+/* vCPUs must not run. NULL is allowed. */
 void fwcfg_free(struct fwcfg *f);
 
 #endif

@@ -81,6 +81,7 @@ static bool within(const struct budget *b)
     return b->frames < BATCH && b->bytes < BATCH_BYTES;
 }
 
+/* True when the driver accepted a feature. */
 static bool has(const struct net *n, unsigned feature)
 {
     return n->v.features & 1ull << feature;
@@ -401,6 +402,7 @@ static void backend_ready(void *arg)
     virtio_unlock(&n->v);
 }
 
+/* Frames to send, or buffers to receive into. */
 static void net_kick(struct virtio_dev *d, unsigned q)
 {
     struct net *n = (struct net *)d;
@@ -411,6 +413,7 @@ static void net_kick(struct virtio_dev *d, unsigned q)
         receive(n);
 }
 
+/* Device configuration space: constant. */
 static void net_config_read(struct virtio_dev *d, unsigned off, void *data, unsigned len)
 {
     struct net *n = (struct net *)d;
@@ -428,11 +431,13 @@ static void net_stop(struct virtio_dev *d)
     n->be->ops->want(n->be, true, false);
 }
 
+/* Counters. */
 static void net_stats(struct virtio_dev *d, struct dev_stats *out)
 {
     *out = ((struct net *)d)->stats;
 }
 
+/* See virtio_type.free. */
 static void net_free(struct virtio_dev *d)
 {
     struct net *n = (struct net *)d;

@@ -43,9 +43,11 @@ struct net_backend {
  * EXIT_RESOURCE when a device of that name exists already. Runs in the opener, not in the cell. */
 int tap_open(const char *name, struct err *err);
 
-/* Backends over descriptors that are open; they own them. */
+/* A backend over a device of tap_open(), owned. */
 struct net_backend *net_tap_new(int fd);
-struct net_backend *net_subnet_new(int sock); /* SOCK_SEQPACKET, one frame a message */
+
+/* A backend over one end of a SOCK_SEQPACKET pair, owned: one frame a message. */
+struct net_backend *net_subnet_new(int sock);
 
 /* User-mode networking: DHCP, DNS, NAT, host forwards ("tcp:127.0.0.1:2222-:22,..."). */
 struct net_backend *net_user_new(const char *hostfwd, struct err *err);

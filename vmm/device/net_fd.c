@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/log.h"
 
 enum { SOCK_BUF = 4 << 20 };
 
@@ -53,11 +54,15 @@ int net_fd_send(struct net_backend *be, const struct iovec *iov, unsigned n)
     return r < 0 && errno == EAGAIN ? -EAGAIN : 0;
 }
 
-/* The other side is gone: nobody to hear from. On io0. */
+/* The other side is gone: nobody to hear from.  A site that ends hangs up on its guests; a tap
+ * device that vanishes is worth a line, for the guest sees nothing but silence.  On io0. */
 static void hang_up(struct net_fd *f)
 {
-    if (f->io && !atomic_exchange(&f->gone, true))
-        evloop_del(f->io, &f->src);
+    if (!f->io || atomic_exchange(&f->gone, true))
+        return;
+    evloop_del(f->io, &f->src);
+    if (!f->sock)
+        log_warn("a tap device is gone: the card's frames are dropped from now on");
 }
 
 /* One message from a socket. */
@@ -127,6 +132,7 @@ void net_fd_exit(struct net_fd *n)
 
 /* ---- a port of the virtual subnet: nothing but the descriptor ---- */
 
+/* Closes the port; the switch sees a hang-up. */
 static void subnet_free(struct net_backend *be)
 {
     net_fd_exit((struct net_fd *)be);

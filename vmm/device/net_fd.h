@@ -30,11 +30,19 @@ void net_fd_init(struct net_fd *n, const struct net_backend_ops *ops, int fd, bo
 /* Room in a socket for frames the other side is slow to take: as much as the host allows. */
 void net_fd_room(int sock);
 
-/* Ops for const tables. */
+/* ---- struct net_backend_ops, for const tables ---- */
+
+/* A frame that the other side refuses for good is dropped, and so are all after it hung up. */
 int net_fd_send(struct net_backend *be, const struct iovec *iov, unsigned n);
+
+/* A frame longer than the segments is dropped: -EMSGSIZE from a socket; a tap device cuts it. */
 ssize_t net_fd_recv(struct net_backend *be, const struct iovec *iov, unsigned n);
+
+/* Watches the descriptor for frames; 0 or -errno. */
 int net_fd_start(struct net_backend *be, struct evloop *io, void (*ready)(void *arg),
                  void *arg);
+
+/* Cheap when nothing changes; any thread that holds the card's lock. */
 void net_fd_want(struct net_backend *be, bool read, bool write);
 
 /* Stops watching and closes; the caller frees its struct. */

@@ -80,6 +80,7 @@ int tap_open(const char *name, struct err *err)
     return fd;
 }
 
+/* Closes the device, which vanishes with its last descriptor. */
 static void tap_free(struct net_backend *be)
 {
     net_fd_exit((struct net_fd *)be);

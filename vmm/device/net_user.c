@@ -67,6 +67,7 @@ struct user {
 
 /* ---- callbacks of the library, slirp thread ---- */
 
+/* A frame for the guest. */
 static ssize_t to_guest(const void *buf, size_t len, void *opaque)
 {
     struct user *u = opaque;
@@ -75,12 +76,14 @@ static ssize_t to_guest(const void *buf, size_t len, void *opaque)
     return (ssize_t)len;
 }
 
+/* The guest sent what no stack sends.  It may do so all day: debug level only. */
 static void guest_error(const char *msg, void *opaque)
 {
     (void)opaque;
     log_debug("user network: %s", msg);
 }
 
+/* The library's clock. */
 static int64_t clock_ns(void *opaque)
 {
     struct timespec ts;
@@ -90,6 +93,7 @@ static int64_t clock_ns(void *opaque)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* A timer, not armed. */
 static void *timer_new(SlirpTimerCb cb, void *arg, void *opaque)
 {
     struct user *u = opaque;
@@ -103,24 +107,28 @@ static void *timer_new(SlirpTimerCb cb, void *arg, void *opaque)
     return NULL;
 }
 
+/* Gives a timer's entry back. */
 static void timer_del(void *timer, void *opaque)
 {
     (void)opaque;
     memset(timer, 0, sizeof(struct user_timer));
 }
 
+/* Arms a timer: at_ms in time of clock_ns(). */
 static void timer_set(void *timer, int64_t at_ms, void *opaque)
 {
     (void)opaque;
     ((struct user_timer *)timer)->at_ms = at_ms;
 }
 
+/* Descriptors are named anew for each poll: nothing to register. */
 static void nothing_fd(int fd, void *opaque)
 {
     (void)fd;
     (void)opaque;
 }
 
+/* There is nobody to wake: the library is called on this thread only. */
 static void nothing(void *opaque)
 {
     (void)opaque;
@@ -135,6 +143,8 @@ static const struct {
     {SLIRP_POLL_ERR, POLLERR}, {SLIRP_POLL_HUP, POLLHUP},
 };
 
+/* The library wants a descriptor watched; its index for get_revents(), -1: no room, so its
+ * connection waits until others end. */
 static int add_poll(int fd, int events, void *opaque)
 {
     struct user *u = opaque;
@@ -149,6 +159,7 @@ static int add_poll(int fd, int events, void *opaque)
     return (int)u->npfd++;
 }
 
+/* What poll said about a descriptor of add_poll(). */
 static int get_revents(int index, void *opaque)
 {
     struct user *u = opaque;
@@ -211,6 +222,7 @@ static bool from_guest(struct user *u)
     return true;
 }
 
+/* Body of the thread: waits for the guest's frames, the world's sockets and timers. */
 static void *slirp_thread(void *arg)
 {
     struct user *u = arg;
@@ -242,6 +254,7 @@ static bool resolve(struct slirp_api *api, const char *name, void **fn)
     return *fn;
 }
 
+/* Loads the library and finds what we call. */
 static int load_library(struct slirp_api *api, struct err *err)
 {
     api->handle = dlopen("libslirp.so.0", RTLD_NOW | RTLD_LOCAL);
@@ -314,6 +327,7 @@ static int add_forwards(struct user *u, const char *list, struct err *err)
     return r;
 }
 
+/* Undoes net_user_new(), whatever of it was done.  The thread ends when the card's end closes. */
 static void user_free(struct net_backend *be)
 {
     struct user *u = (struct user *)be;

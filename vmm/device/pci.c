@@ -139,6 +139,7 @@ static uint32_t msix_word(const struct msix_entry *e, unsigned word)
     }
 }
 
+/* Sets one; the message address keeps its low bits 0, of the control word only the mask is kept. */
 static void msix_set_word(struct msix_entry *e, unsigned word, uint32_t v)
 {
     switch (word) {
@@ -180,6 +181,7 @@ static void msix_bar_read(struct pci_dev *d, uint64_t off, void *data, unsigned 
     memcpy(data, w, len);
 }
 
+/* A write to the table.  What waits is sent when this write was its unmask. */
 static void msix_bar_write(struct pci_dev *d, uint64_t off, const void *data, unsigned len)
 {
     uint32_t w[2] = {0, 0};
@@ -230,6 +232,7 @@ static struct pci_dev *bar_find(struct pci_bus *b, uint64_t gpa, unsigned len, u
     return NULL;
 }
 
+/* An access to the PCI window: finds the BAR that answers there now. */
 static void window_read(void *dev, uint64_t off, void *data, unsigned len)
 {
     unsigned bar;
@@ -244,6 +247,7 @@ static void window_read(void *dev, uint64_t off, void *data, unsigned len)
         d->ops->bar_read(d, bar, at, data, len);
 }
 
+/* Likewise; where nothing answers it vanishes. */
 static void window_write(void *dev, uint64_t off, const void *data, unsigned len)
 {
     unsigned bar;
@@ -352,11 +356,13 @@ static struct pci_dev *ecam_dev(struct pci_bus *b, uint64_t off)
     return (off >> 12 & 7) || off >> 20 ? NULL : b->dev[off >> 15 & 31];
 }
 
+/* Memory-mapped configuration space; from 256 on, where PCIe has more, there is nothing. */
 static void ecam_read(void *dev, uint64_t off, void *data, unsigned len)
 {
     cfg_read(ecam_dev(dev, off), off & 0xfff, data, len);
 }
 
+/* Likewise. */
 static void ecam_write(void *dev, uint64_t off, const void *data, unsigned len)
 {
     cfg_write(ecam_dev(dev, off), off & 0xfff, data, len);
@@ -397,6 +403,7 @@ static void port_addr_write(void *dev, uint64_t off, const void *data, unsigned 
     atomic_store_explicit(&b->port_addr, a & 0x80fffffcu, memory_order_relaxed);
 }
 
+/* The data port: a register of the device the address port selects. */
 static void port_data_read(void *dev, uint64_t off, void *data, unsigned len)
 {
     unsigned reg;
@@ -405,6 +412,7 @@ static void port_data_read(void *dev, uint64_t off, void *data, unsigned len)
     cfg_read(d, reg + (unsigned)off, data, len);
 }
 
+/* Likewise. */
 static void port_data_write(void *dev, uint64_t off, const void *data, unsigned len)
 {
     unsigned reg;
@@ -517,6 +525,7 @@ static void bridge_read(struct pci_dev *d, unsigned bar, uint64_t off, void *dat
     memset(data, 0xff, len);
 }
 
+/* Likewise. */
 static void bridge_write(struct pci_dev *d, unsigned bar, uint64_t off, const void *data,
                          unsigned len)
 {

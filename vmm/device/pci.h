@@ -68,6 +68,9 @@ struct pci_dev {
 /* Makes the bus with its host bridge and puts ECAM, the PCI window and the ports on the buses:
  * 0xcf8-0xcff, and in it 0xcf9, the PC's reset register, which calls host->reset. */
 int pci_bus_new(struct pci_bus **out, const struct dev_host *host);
+
+/* vCPUs must not run; devices that are still on the bus are taken off it, not freed. NULL is
+ * allowed. */
 void pci_bus_free(struct pci_bus *b);
 
 /* Puts a device into the next free slot and assigns its BARs. -ENOSPC when the bus is full. */

@@ -71,11 +71,13 @@ static void rng_kick(struct virtio_dev *d, unsigned qi)
         vq_rekick(q);
 }
 
+/* Counters. */
 static void rng_stats(struct virtio_dev *d, struct dev_stats *out)
 {
     *out = ((struct rng *)d)->stats;
 }
 
+/* See virtio_type.free. */
 static void rng_free(struct virtio_dev *d)
 {
     virtio_exit(d);

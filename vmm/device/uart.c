@@ -3,23 +3,32 @@
  * The 16550A serial port: registers, 16-byte receive FIFO, interrupts, loopback.  Interface:
  * uart_new() puts it on the port bus.  Source: National PC16550D data sheet.
  *
- * Characters take no time here.  The transmitter is always empty: a byte written is handed to
- * the stream at once and the "holding register empty" interrupt is due again.  Received bytes
- * below the trigger level raise the time-out interrupt at once.
+ * Characters take no time here.  The transmitter is always empty: a byte written is taken at once
+ * and the "holding register empty" interrupt is due again.  Received bytes below the trigger
+ * level raise the time-out interrupt at once.
+ *
+ * Output goes to the stream by lines: a system call for each byte is what makes consoles slow.
+ * A line that does not end is handed over FLUSH_NS after its first byte, by a timer on io0, and
+ * when the device is freed.  Invariant U1: while out holds bytes, the timer is armed.
  *
  * The interrupt line follows the causes in `causes()`, gated by OUT2 as on the PC.  The pin is an
  * edge: a new cause while the line is high pulses it low and high again.
  *
- * Locks: `lock` guards all state; held while calling chario_write() and irq_gsi(), never while
- * calling chario_more().  Ports are accessed by vCPU threads, input comes on io0.
+ * Locks: `lock` guards all state and keeps the order of output; held while calling
+ * chario_write() and irq_gsi(), never while calling chario_more().  Ports are accessed by vCPU
+ * threads, input and the timer come on io0.
  */
 #include <linux/serial_reg.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "base/err.h"
+#include "base/evloop.h"
 #include "base/log.h"
 #include "vmm/device/chario.h"
 #include "vmm/device/host.h"
@@ -27,7 +36,12 @@
 #include "vmm/machine/bus.h"
 #include "vmm/machine/irq.h"
 
-enum { FIFO_SIZE = 16, NPORTS = 8 };
+enum {
+    FIFO_SIZE = 16,
+    NPORTS = 8,
+    OUT_MAX = 256,      /* bytes of a line kept back */
+    FLUSH_NS = 1000000, /* for so long at most */
+};
 
 static const struct bus_ops uart_ops;
 
@@ -37,6 +51,8 @@ enum { CAUSE_LINE = 1, CAUSE_DATA = 2, CAUSE_TIMEOUT = 4, CAUSE_EMPTY = 8, CAUSE
 struct uart {
     struct irqchip *irq;     /* where LEGACY_COM1_PIN is */
     struct chario *io;       /* the stream, owned */
+    struct evloop *loop;     /* of io0 */
+    struct evsrc timer;      /* its timer, for output; fd -1: none, each byte goes at once */
     void (*quit)(void *arg); /* the user asks the cell to end; NULL: nobody cares */
     void *quit_arg;          /* its argument */
 
@@ -54,6 +70,9 @@ struct uart {
     uint8_t seen;            /* causes the line was raised for */
     uint8_t fifo[FIFO_SIZE]; /* received, not yet read: a ring */
     unsigned head, count;    /* oldest byte and bytes in fifo */
+    uint8_t out[OUT_MAX];    /* sent, not yet handed to the stream */
+    unsigned nout;           /* bytes of it */
+    bool armed;              /* the timer runs (U1) */
 };
 
 /* ---- interrupts; lock held ---- */
@@ -130,6 +149,49 @@ static uint8_t take(struct uart *u)
     return b;
 }
 
+/* ---- output; lock held ---- */
+
+/* Hands what was kept back to the stream. */
+static void out_flush(struct uart *u)
+{
+    if (u->nout)
+        chario_write(u->io, u->out, u->nout);
+    u->nout = 0;
+}
+
+/* Has the timer flush soon; false: there is none. */
+static bool out_later(struct uart *u)
+{
+    const struct itimerspec soon = {.it_value = {.tv_nsec = FLUSH_NS}};
+
+    if (!u->armed)
+        u->armed = u->timer.fd >= 0 && !timerfd_settime(u->timer.fd, 0, &soon, NULL);
+    return u->armed;
+}
+
+/* Sends a byte to the outside. */
+static void out_byte(struct uart *u, uint8_t b)
+{
+    u->out[u->nout++] = b;
+    if (b == '\n' || u->nout == OUT_MAX || !out_later(u))
+        out_flush(u);
+}
+
+/* The timer, on io0, lock not held. */
+static void flush_due(void *arg, uint32_t revents)
+{
+    struct uart *u = arg;
+    uint64_t n;
+
+    (void)revents;
+    pthread_mutex_lock(&u->lock);
+    if (read(u->timer.fd, &n, sizeof(n)) == (ssize_t)sizeof(n)) {
+        u->armed = false;
+        out_flush(u);
+    }
+    pthread_mutex_unlock(&u->lock);
+}
+
 /* ---- registers; lock held ---- */
 
 /* Modem status: a line that is always up, or in loopback what modem control says. */
@@ -180,7 +242,7 @@ static void transmit(struct uart *u, uint8_t b)
     if (u->mcr & UART_MCR_LOOP)
         receive(u, b);
     else
-        chario_write(u->io, &b, 1);
+        out_byte(u, b);
     u->empty_due = true;
 }
 
@@ -338,6 +400,17 @@ static void uart_quit(void *arg)
         u->quit(u->quit_arg);
 }
 
+/* Makes the timer of the output and has io0 watch it. */
+static void start_timer(struct uart *u)
+{
+    u->timer = (struct evsrc){.fd = evloop_timerfd(0, 0), .ready = flush_due, .arg = u};
+    if (u->timer.fd >= 0 && !evloop_add(u->loop, &u->timer, EPOLLIN))
+        return;
+    if (u->timer.fd >= 0)
+        close(u->timer.fd);
+    u->timer.fd = -1;
+}
+
 struct uart *uart_new(const struct dev_host *host, struct chario *io, void (*quit)(void *arg),
                       void *quit_arg)
 {
@@ -346,11 +419,13 @@ struct uart *uart_new(const struct dev_host *host, struct chario *io, void (*qui
 
     u->irq = host->irq;
     u->io = io;
+    u->loop = host->io;
     u->quit = quit;
     u->quit_arg = quit_arg;
     u->divisor[0] = 12; /* 9600 baud, as firmware leaves it */
     u->empty_due = true;
     pthread_mutex_init(&u->lock, NULL);
+    start_timer(u);
     bus_add(host->pio, COM1_PORT, NPORTS, &uart_ops, u, "com1");
     r = chario_start(io, host->io, uart_input, uart_quit, u);
     if (r)
@@ -362,6 +437,10 @@ void uart_free(struct uart *u)
 {
     if (!u)
         return;
+    out_flush(u);
+    evloop_del(u->loop, &u->timer);
+    if (u->timer.fd >= 0)
+        close(u->timer.fd);
     chario_free(u->io);
     pthread_mutex_destroy(&u->lock);
     free(u);

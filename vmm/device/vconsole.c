@@ -100,6 +100,7 @@ static void transmit(struct vconsole *c)
         vq_rekick(q);
 }
 
+/* Output to write, or room for input that waits in the stream. */
 static void vconsole_kick(struct virtio_dev *d, unsigned qi)
 {
     struct vconsole *c = (struct vconsole *)d;
@@ -117,6 +118,7 @@ static void config_read(struct virtio_dev *d, unsigned off, void *data, unsigned
     memset(data, 0, len);
 }
 
+/* Counters; bytes of output nobody took count as errors. */
 static void vconsole_stats(struct virtio_dev *d, struct dev_stats *out)
 {
     struct vconsole *c = (struct vconsole *)d;
@@ -125,6 +127,7 @@ static void vconsole_stats(struct virtio_dev *d, struct dev_stats *out)
     out->errors += chario_dropped(c->io);
 }
 
+/* See virtio_type.free.  The transport goes first: the stream's input uses its queues. */
 static void vconsole_free(struct virtio_dev *d)
 {
     struct vconsole *c = (struct vconsole *)d;

@@ -141,7 +141,10 @@ int virtio_init(struct virtio_dev *d, const struct virtio_type *type, const char
  * run.  The device's memory stays the caller's. */
 void virtio_exit(struct virtio_dev *d);
 
+/* Takes the device's lock.  Not nested: a thread that holds it aborts the cell. */
 void virtio_lock(struct virtio_dev *d);
+
+/* Releases it, on the thread that holds it. */
 void virtio_unlock(struct virtio_dev *d);
 
 /* True while the driver may use queues: DRIVER_OK set, not broken.  Lock held. */
@@ -163,9 +166,10 @@ void virtio_reset(struct virtio_dev *d);
 /* The driver wrote val to the status register.  Lock held. */
 void virtio_set_status(struct virtio_dev *d, uint8_t val);
 
-/* Makes queue i with its eventfd, watched on io0; 0 or -errno.  And undoes it, even when it
- * failed. */
+/* Makes queue i with its eventfd, watched on io0; 0 or -errno. */
 int virtio_queue_init(struct virtio_dev *d, unsigned i, uint16_t max);
+
+/* Undoes virtio_queue_init(), also when that failed.  io0 does not run. */
 void virtio_queue_exit(struct virtio_dev *d, unsigned i);
 
 /* ---- queues ---- */
@@ -179,17 +183,21 @@ void vq_unpop(struct virtq *q);
 /* Gives a request back: len bytes were written into its in-segments.  Lock held. */
 void vq_push(struct virtq *q, uint16_t head, uint32_t len);
 
-/* As vq_push for a batch: fills used entry number i (0-based) past next_used without publishing;
- * vq_publish(q, n) then publishes n of them at once (mergeable receive buffers). Lock held. */
+/* As vq_push for a batch: fills used entry number i (0-based) past next_used without publishing.
+ * Lock held. */
 void vq_fill(struct virtq *q, unsigned i, uint16_t head, uint32_t len);
+
+/* Publishes n entries of vq_fill() at once, n <= size (mergeable receive buffers). Lock held. */
 void vq_publish(struct virtq *q, unsigned n);
 
 /* Interrupts the driver if it wants to hear of what was pushed.  Lock held. */
 void vq_signal(struct virtq *q);
 
-/* Asks for a kick on the next buffer (and off: no kicks wanted).  vq_arm returns true when a
- * buffer came in meanwhile, so that the caller looks again.  Lock held. */
+/* Asks for a kick on the next buffer.  True when a buffer came in meanwhile, so that the caller
+ * looks again.  Lock held. */
 bool vq_arm(struct virtq *q);
+
+/* No kicks are wanted.  Some may come nevertheless.  Lock held. */
 void vq_disarm(struct virtq *q);
 
 /* True when at least one buffer is available.  Lock held. */
@@ -199,9 +207,10 @@ bool vq_more(struct virtq *q);
  * its bound of work with buffers left.  Any thread. */
 void vq_rekick(struct virtq *q);
 
-/* Gathers up to len bytes from / scatters them to segments, starting at byte off; returns bytes
- * moved. */
+/* Gathers up to len bytes from segments, starting at byte off of them; returns bytes moved. */
 size_t iov_out(const struct iovec *iov, unsigned n, size_t off, void *to, size_t len);
+
+/* Scatters up to len bytes to segments, starting at byte off of them; returns bytes moved. */
 size_t iov_in(const struct iovec *iov, unsigned n, size_t off, const void *from, size_t len);
 
 #endif

@@ -249,6 +249,7 @@ static bool common_access_ok(uint64_t off, unsigned len)
     return off < COMMON_SIZE && common_width[off] == len;
 }
 
+/* A read of BAR 0.  What no register is there for reads 0. */
 static void regs_read(struct pci_dev *p, unsigned bar, uint64_t off, void *data, unsigned len)
 {
     struct virtio_dev *d = virtio_of(p);
@@ -283,6 +284,7 @@ static void regs_read(struct pci_dev *p, unsigned bar, uint64_t off, void *data,
     }
 }
 
+/* A write to BAR 0.  What no register is there for vanishes. */
 static void regs_write(struct pci_dev *p, unsigned bar, uint64_t off, const void *data,
                        unsigned len)
 {
@@ -357,6 +359,7 @@ static bool in_window(struct pci_dev *p, unsigned off)
     return off >= at && off < at + 4;
 }
 
+/* A read of the data window makes the access the driver described before. */
 static bool window_read(struct pci_dev *p, unsigned off, void *data, unsigned len)
 {
     struct virtio_cap cap;
@@ -370,6 +373,7 @@ static bool window_read(struct pci_dev *p, unsigned off, void *data, unsigned le
     return true;
 }
 
+/* Likewise for writes.  A write shorter than the access makes none. */
 static bool window_write(struct pci_dev *p, unsigned off, const void *data, unsigned len)
 {
     struct virtio_cap cap;
