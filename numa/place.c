@@ -49,6 +49,7 @@ struct need {
     unsigned cpus;    /* CPUs the set must have */
     bool memory_only; /* memory-only nodes may be taken */
     bool uneven;      /* nodes with less than an even share may be taken */
+    bool whole;       /* each node must have room for all of the memory */
 };
 
 unsigned place_view_of_vcpu(const struct place_got *g, unsigned vcpus, unsigned v)
@@ -144,6 +145,8 @@ static bool may_join(const struct books *b, const struct need *want, unsigned k,
 {
     if (!b->t->node[i].ncpus && !want->memory_only)
         return false;
+    if (want->whole)
+        return b->room[i] >= want->blocks;
     return want->uneven || b->room[i] >= (want->blocks + k - 1) / k;
 }
 
@@ -271,7 +274,7 @@ static int by_index(const void *a, const void *b)
  * False when the machine has not the memory. */
 static bool choose(const struct books *b, const struct place_want *w, struct pick *out)
 {
-    struct need want = {.blocks = w->memory / BLOCK, .vcpus = w->vcpus};
+    struct need want = {.blocks = w->memory / BLOCK, .vcpus = w->vcpus, .whole = w->one_node};
     unsigned all = b->t->nnodes;
 
     want.cpus = w->vcpus < b->t->ncpus ? w->vcpus : b->t->ncpus;
@@ -338,9 +341,9 @@ static int no_room(const struct books *b, const struct place_want *w, const stru
             topo_size(have, b->room[p->node[0]] * BLOCK),
             topo_size(one, b->t->node[p->node[0]].mem_total), pages);
     return fail(err, EXIT_MEMORY, ENOMEM,
-                "guest \"%s\": memory: %s asked, %s are free for it%s on %s nodes (%s)",
-                w->name, topo_size(ask, w->memory), topo_size(have, room_of(b, p) * BLOCK),
-                pages, w->nnodes ? "its" : "all", list);
+                "guest \"%s\": memory: %s asked%s, %s are free for it%s on %s nodes (%s)",
+                w->name, topo_size(ask, w->memory), w->one_node ? " on one node" : "",
+                topo_size(have, room_of(b, p) * BLOCK), pages, w->nnodes ? "its" : "all", list);
 }
 
 /* Refuses wants no machine could satisfy. */
@@ -406,7 +409,10 @@ static void settle(struct books *b, const struct place_want *w, const struct pic
 {
     memset(g, 0, sizeof(*g));
     g->nnodes = p->n;
-    split(b, p, w->memory / BLOCK, g);
+    if (w->one_node)
+        g->node_bytes[0] = w->memory;
+    else
+        split(b, p, w->memory / BLOCK, g);
     for (unsigned k = 0; k < p->n; k++) {
         g->nodes[k] = b->t->node[p->node[k]].os;
         if (b->t->node[p->node[k]].ncpus)
@@ -422,11 +428,21 @@ static void settle(struct books *b, const struct place_want *w, const struct pic
         b->promised[topo_index(b->t, place_node_of_vcpu(g, w->vcpus, v))]++;
 }
 
+/* A guest that wants one node needs room there: on the first it names. */
+static bool has_room(const struct books *b, const struct place_want *w, const struct pick *p,
+                     struct pick *lacking)
+{
+    struct pick first = {.n = 1, .node = {p->node[0]}};
+
+    *lacking = w->one_node ? first : *p;
+    return room_of(b, lacking) >= w->memory / BLOCK;
+}
+
 /* Places one guest. */
 static int place_one(struct books *b, const struct place_want *w, struct place_got *g,
                      struct err *err)
 {
-    struct pick p = {0};
+    struct pick p = {0}, lacking;
     int rc = check_want(w, err);
 
     if (rc)
@@ -436,8 +452,8 @@ static int place_one(struct books *b, const struct place_want *w, struct place_g
         rc = take_named(b, w, &p, err);
         if (rc)
             return rc;
-        if (room_of(b, &p) < w->memory / BLOCK)
-            return no_room(b, w, &p, err);
+        if (!has_room(b, w, &p, &lacking))
+            return no_room(b, w, &lacking, err);
     } else if (!choose(b, w, &p)) {
         memset(&p, 0, sizeof(p));
         for (unsigned i = 0; i < b->t->nnodes; i++)

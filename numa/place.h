@@ -6,6 +6,9 @@
  * split evenly, in order: vCPU v of n on k nodes goes to node v*k/n.  A node with less room than
  * its even share gives what it has and the others give more.
  *
+ * A guest whose memory is to be on one node has all of it on the first of its nodes; when it names
+ * none, each of those chosen has room for all.
+ *
  * How nodes are chosen: the fewest on which the memory fits and the guest has a CPU for each vCPU
  * (or every CPU, when the machine has fewer); of these the set with fewest vCPUs beyond its CPUs,
  * then nearest to one another, least promised, most free memory, lowest numbers.  Memory-only
@@ -33,6 +36,7 @@ struct place_want {
     int nodes[TOPO_MAX_NODES]; /* kernel node numbers asked for */
     bool hugetlb;              /* memory comes from the nodes' pools of 2 MiB hugetlb pages */
     unsigned views;            /* 0: one per node with CPUs; else 1..TOPO_MAX_NODES */
+    bool one_node;             /* all memory on the first node; else split evenly */
 };
 
 /* What it gets. */

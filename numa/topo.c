@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "numa/hwloc_load.h"
 
 enum {
     LOCAL = 10,         /* SLIT distance of a node to itself */
@@ -285,7 +286,9 @@ int topo_read(struct topo *t, const char *synthetic, struct err *err)
         if (!strncmp(synthetic, "nodes=", 6) || !strpbrk(synthetic, ":[("))
             return topo_synth(t, synthetic, err);
     memset(t, 0, sizeof(*t));
-    rc = load(&h, synthetic, err);
+    rc = hwloc_here(err);
+    if (!rc)
+        rc = load(&h, synthetic, err);
     if (rc)
         return rc;
     root = sysfs_root(h, synthetic);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/err.h"
 #include "vmm/config/valid.h"
@@ -81,11 +82,24 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
+/* Takes all the descriptors this user may have: a vCPU needs one in each view, a monitor a few for
+ * each guest, and shells start with 1024. */
+static void take_files(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur == files.rlim_max)
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int main(int argc, char **argv)
 {
     const struct command *c;
 
     mallopt(M_ARENA_MAX, 1); /* threads allocate next to nothing: no pool of memory for each */
+    take_files();
 
     if (argc < 2) {
         help(stderr);
@@ -135,6 +149,7 @@ static const struct command commands[] = {
      "      --svg FILE     write a picture of the machine and who is where\n"
      "  -s, --socket PATH  control socket instead of the site's own\n"
      "      --site NAME    name of the site instead of its own\n"
+     "      --start-limit TIME  give up a start without progress after it (default 60)\n"
      "  -q, --quiet        no progress\n"
      "  -v, --verbose      log more\n\n"
      "Ends when all guests have ended.  ctrl-c presses every guest's power button, ctrl-c "

@@ -34,6 +34,8 @@
 
 /* ---- the cells ---- */
 
+enum { STATUS_REFUSED = 42 }; /* of a cell whose descriptors the kernel refused to pass */
+
 /* One way to misbehave. */
 struct lie {
     const char *name;                    /* of the guest */
@@ -124,7 +126,9 @@ static void tell_descriptors(struct proto_chan *ch)
             fds[f] = dup(STDIN_FILENO);
         proto_send(ch,
                    &(struct proto_out){.type = PROTO_MADE, .fds = fds, .nfds = PROTO_MAX_FDS});
-        proto_drain(ch, 100);
+        /* Linux 6.16 and later refuse them before the monitor sees them. */
+        if (proto_drain(ch, 100) < 0)
+            exit(STATUS_REFUSED);
     }
     sleep(60);
 }
@@ -298,6 +302,8 @@ static void test_lies(void **state)
     for (unsigned i = 0; i < n; i++) {
         const struct mguest *g = &f.m.guests[i];
 
+        if (lies[i].tell == tell_descriptors && !strcmp(g->result, "failed: cell exit 42"))
+            continue;
         if (strncmp(g->result, lies[i].result, strlen(lies[i].result)) != 0)
             fail_msg("%s: '%s' instead of '%s'", names[i], g->result, lies[i].result);
         assert_null(strchr(g->result, '\033'));

@@ -56,7 +56,7 @@ up() {
 # down: ends the site; the monitor's exit status.
 down() {
 	disco down -s "$SOCK" "$@" 2>/dev/null
-	wait $monitor
+	wait "$monitor"
 }
 
 # guest NAME FIELD: of ps.
@@ -155,7 +155,7 @@ test_commands() {
 	status 0 disco wait a -s "$SOCK" || return 1
 	status 1 disco pause a -s "$SOCK" && says "does not run" || return 1
 	status 0 disco down -s "$SOCK" || return 1
-	wait $monitor || no "status of up: $(cat up.out)" || return 1
+	wait "$monitor" || no "status of up: $(cat up.out)" || return 1
 	[ "$(jq -c '[.guests[] | [.name, .result, .end]]' result.json)" = \
 		'[["a","ok","poweroff"],["b","ok","poweroff"],["x","ok","debug-exit 1"]]' ] || no "$(cat result.json)" || return 1
 	[ "$(jq '[.guests[] | select(.boot_ms > 0 and .run_ms > 0 and .exits.total > 0 and .memory == 8388608)] | length' \
@@ -170,7 +170,7 @@ test_ends() {
 	up s.cfg || no "no start" || return 1
 	status 0 disco kill k -s "$SOCK" || return 1
 	status 1 disco down --timeout 300ms -s "$SOCK" && says "in time" || return 1
-	! wait $monitor || no "up succeeded" || return 1
+	! wait "$monitor" || no "up succeeded" || return 1
 	[ "$(jq -c '[.guests[].result]' result.json)" = \
 		'["failed: did not switch itself off in time and was ended","failed: ended by the user"]' ] || no "$(cat result.json)" || return 1
 	up s.cfg || no "no second start" || return 1
@@ -184,7 +184,7 @@ test_interrupt() {
 	for _ in $(seq 50); do [ "$(guest a state)" = ended ] && break; sleep 0.1; done
 	[ "$(guest a end)/$(guest deaf state)" = "poweroff/running" ] || no "the first signal" || return 1
 	kill -INT $monitor
-	wait $monitor || no "the second signal: $(cat up.out)"
+	wait "$monitor" || no "the second signal: $(cat up.out)"
 }
 
 test_detach() {
@@ -208,8 +208,9 @@ test_busy() {
 test_monitor_dies() {
 	site s.cfg '{ name = "a"; template = "base"; count = 3; }'
 	up s.cfg || no "no start" || return 1
+	kill -STOP "$(guest a1 pid)" # one that cannot notice
 	kill -9 $monitor
-	wait $monitor 2>/dev/null
+	wait "$monitor" 2>/dev/null
 	for _ in $(seq 30); do [ "$(cells)" = 0 ] && break; sleep 0.1; done
 	[ "$(cells)" = 0 ] || no "cells outlive their monitor" || return 1
 	status 11 disco ps -s "$SOCK" && says "without a farewell" || return 1
@@ -245,6 +246,87 @@ test_refusals() {
 	status 2 disco upp s.cfg && says "did you mean 'up'" || return 1
 	status 2 disco up || return 1
 	status 11 disco ps --site no-such-site && says "no monitor"
+}
+
+# children PID: its child processes, on one line.
+children() {
+	cat "/proc/$1/task/$1/children" 2>/dev/null
+}
+
+# stopped UP...: starts UP in the background and stops one of its cells while that is made; false when it was too late.
+# Not before the cell runs its own program: until then the monitor itself waits for it (vfork).
+stopped() {
+	local pids cmd
+	"$@" >up.out 2>&1 &
+	up=$! monitor=$!
+	for _ in $(seq 2000); do
+		kill -0 "$up" 2>/dev/null || return 1
+		[ "$1" != detached ] || monitor=$(children "$up" | cut -d ' ' -f 1)
+		read -r -a pids < <(children "${monitor:-$up}")
+		cmd=''
+		[ ${#pids[@]} = 0 ] || { read -r -d '' _ && read -r -d '' cmd; } 2>/dev/null <"/proc/${pids[-1]}/cmdline"
+		[ "$cmd" != cell ] || break
+	done
+	[ "$cmd" = cell ] && kill -STOP "${pids[-1]}" 2>/dev/null || return 1
+	sleep 0.3
+	! grep -qs started up.out run/monitor.log
+}
+detached() {
+	exec "$DISCO" up -d s.cfg
+}
+
+# too_late: ends what stopped() failed to stop in time.
+too_late() {
+	disco down --now -s "$SOCK" 2>/dev/null
+	wait "$up"
+	nothing_left
+}
+
+# A cell that hangs while it is made: the start is given up, by the limit or by whoever asks for that.
+test_hangs_starting() {
+	local i
+	site s.cfg '{ name = "v"; template = "base"; count = 6; }'
+	for i in $(seq 20); do
+		stopped "$DISCO" up s.cfg --start-limit 1s && break
+		too_late || return 1
+	done
+	! wait "$monitor" || no "a start that hangs succeeds: $(cat up.out)" || return 1
+	grep -q 'guest v[0-5]: its cell (process [0-9]*) is not made after 1 s without progress' up.out || no "$(cat up.out)" || return 1
+	nothing_left || return 1
+	for i in $(seq 20); do
+		stopped "$DISCO" up s.cfg && break
+		too_late || return 1
+	done
+	[ "$(guest v0 state)" = starting ] || no "no answer while it starts" || return 1
+	status 1 disco down -s "$SOCK" && says "was ended before it ran" || return 1
+	! wait "$monitor" || no "a start that was ended succeeds" || return 1
+	nothing_left || return 1
+	for i in $(seq 20); do
+		stopped detached && break
+		too_late || return 1
+	done
+	kill -TERM "$up"
+	wait "$up"
+	monitor=''
+}
+
+# What is another guest's stays, what cannot be is refused, and nobody is taken for all.
+test_tricks() {
+	site s.cfg '{ name = "a"; template = "base"; console = "socket:'"$D"'/con"; }, { name = "b"; template = "base"; }'
+	site t.cfg '{ name = "c"; template = "base"; console = "socket:'"$D"'/con"; }'
+	up s.cfg || no "no start: $(cat up.out)" || return 1
+	status 5 disco run t.cfg && says "in use" || return 1
+	[ -S con ] || no "a refused guest removed another's console" || return 1
+	status 2 disco up s.cfg --site $'\xff' && says "want letters" || return 1
+	status 2 disco up s.cfg --site ../x && says "want letters" || return 1
+	status 2 disco up s.cfg --start-limit never && says "no time" || return 1
+	status 2 disco wait $'\xff' --timeout 1s -s "$SOCK" && says "UTF-8" || return 1
+	[ "$(disco stat b -s "$SOCK" --json | jq '.memory | .used > 0 and .used == ([.nodes[].used] | add)')" = true ] ||
+		no "$(disco stat b -s "$SOCK" --json | jq -c .memory)" || return 1
+	down || no "down" || return 1
+	# more descriptors than a shell allows at first
+	site s.cfg '{ name = "a"; template = "base"; count = 20; cmdline = "exit=0"; }'
+	status 0 bash -c "ulimit -Sn 64; exec timeout 60 $DISCO up s.cfg"
 }
 
 # Only where root may make namespaces: a host without /dev/kvm, and one that keeps it from us.
@@ -314,7 +396,7 @@ test_kill9_starting() {
 		kill -9 "$pid" 2>/dev/null
 		sleep 0.3
 		disco down --now -s "$SOCK" 2>/dev/null
-		! wait $monitor || no "round $i: a site with a killed guest is ok: $(cat up.out)" || return 1
+		! wait "$monitor" || no "round $i: a site with a killed guest is ok: $(cat up.out)" || return 1
 		grep -q 'signal 9' up.out || no "round $i: no word of the signal: $(cat up.out)" || return 1
 		nothing_left || return 1
 	done

@@ -338,7 +338,7 @@ static void test_round_trip(void **state)
              "vcpus = 300; memory = \"1.5G\"; hugepages = \"hugetlb\";\n"
              "kernel = \"/a b/%n \\\"q\\\" \\\\k\\x01\\n\"; initrd = \"/i%\";\n"
              "cmdline = \"a=%%n b=%n \\\"%g\\\" \\\\ caf\xc3\xa9\"; boot = \"pvh\";\n"
-             "nodes = (\"4-6\", 1023, \"0\"); views = 5; vnuma = true; clock = \"tsc\";\n"
+             "nodes = (\"4-6\", 1023, \"0\"); views = 5; placement = \"interleave\"; clock = \"tsc\";\n"
              "x2apic = true; pin = false; rng = false; balloon = false;\n"
              "debug_exit = true; fwcfg = true; on_reset = \"restart\";\n"
              "ready = \"%g login:\"; weight = 10000;\n"

@@ -294,6 +294,54 @@ static void test_nodes(void **state)
     mem_exit(&m);
 }
 
+/* Pages where their first user is, in turn over the nodes, and all on one. */
+static void test_placement(void **state)
+{
+    struct mem_spec spec = {.size = 32 * MIB,
+                            .nviews = 2,
+                            .nnodes = 2,
+                            .nodes = {1, 0},
+                            .node_bytes = {16 * MIB, 16 * MIB},
+                            .placement = MEM_FIRST_TOUCH};
+    unsigned on[2] = {0, 0};
+    struct guest_mem m;
+    struct err err = {0};
+
+    (void)state;
+    if (numa_available() < 0 || numa_num_configured_nodes() < 2) {
+        for (spec.placement = MEM_SPLIT; spec.placement <= MEM_INTERLEAVE; spec.placement++) {
+            assert_int_equal(mem_init(&m, &spec, &err), 0); /* nodes are not looked at */
+            mem_exit(&m);
+        }
+        skip();
+    }
+    assert_int_equal(mem_init(&m, &spec, &err), 0);
+    for (int node = 0; node < 2; node++) {
+        assert_int_equal(numa_run_on_node(node), 0);
+        assert_int_equal(node_of(m.view[node] + node * 4 * MIB), node);
+        assert_int_equal(node_of(m.alias + (8 + node * 4) * MIB), node);
+    }
+    assert_int_equal(node_of(m.view[1]), 0); /* it stays */
+    mem_exit(&m);
+    spec.placement = MEM_INTERLEAVE;
+    assert_int_equal(mem_init(&m, &spec, &err), 0);
+    for (uint64_t at = 0; at < 32 * MIB; at += 4096)
+        on[node_of(m.alias + at)]++;
+    assert_int_equal(on[0], on[1]);
+    mem_exit(&m);
+    spec.placement = MEM_SPLIT;
+    spec.node_bytes[0] = 0;
+    spec.node_bytes[1] = 32 * MIB;
+    assert_int_equal(mem_init(&m, &spec, &err), 0);
+    assert_int_equal(node_of(m.view[0]), 0);
+    assert_int_equal(node_of(m.view[1] + 32 * MIB - 1), 0);
+    mem_exit(&m);
+    assert_int_equal(numa_run_on_node(-1), 0);
+    spec.placement = MEM_FIRST_TOUCH;
+    spec.nodes[1] = 1000;
+    refused(&spec, "no such node");
+}
+
 static void test_leaks(void **state)
 {
     struct guest_mem m = make(4 * MIB, 2); /* libraries open what they keep */
@@ -320,7 +368,8 @@ int main(void)
         cmocka_unit_test(test_border),  cmocka_unit_test(test_views),
         cmocka_unit_test(test_copies),  cmocka_unit_test(test_sealed),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_hugetlb),
-        cmocka_unit_test(test_nodes),   cmocka_unit_test(test_leaks),
+        cmocka_unit_test(test_nodes),   cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_leaks),
     };
 
     return cmocka_run_group_tests_name("mem", tests, NULL, NULL);

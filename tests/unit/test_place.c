@@ -257,6 +257,39 @@ static void test_hugetlb(void **state)
             "4 MiB asked, 0 B are free", "hugetlb pages");
 }
 
+/* Memory on one node: on the first named, or on nodes that each have room; counted there. */
+static void test_one_node(void **state)
+{
+    struct place_want w[3] = {
+        {.name = "a", .vcpus = 4, .memory = 768 * MIB, .nnodes = 2, .nodes = {2, 0}},
+        {.name = "b", .vcpus = 4, .memory = 768 * MIB},
+        {.name = "c", .vcpus = 8, .memory = 256 * MIB}};
+    struct place_got g[3];
+    struct topo t;
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        w[i].one_node = true;
+    machine(&t, "nodes=4,cpus=2,mem=1G");
+    place_ok(&t, w, 3, g);
+    assert_int_equal(g[0].nnodes, 2);
+    assert_int_equal(g[0].nodes[0], 2);
+    assert_int_equal(g[0].node_bytes[0], 768 * MIB);
+    assert_int_equal(g[0].node_bytes[1], 0);
+    assert_int_equal(g[0].views, 2); /* vCPUs are spread as ever */
+    assert_int_equal(g[1].node_bytes[0], 768 * MIB);
+    assert_int_not_equal(g[1].nodes[0], 2);
+    assert_int_equal(g[2].nnodes, 4);
+    assert_int_equal(g[2].node_bytes[0], 256 * MIB);
+    topo_free(&t);
+    /* what two nodes have together is of no use */
+    w[0].memory = 1536 * MIB;
+    refused("nodes=4,cpus=2,mem=1G", w, 1, EXIT_MEMORY, "guest \"a\"", "on node 2", "1 GiB");
+    w[1].memory = 1536 * MIB;
+    refused("nodes=4,cpus=2,mem=1G", w + 1, 1, EXIT_MEMORY, "guest \"b\"", "on one node",
+            "node 3: 1 GiB");
+}
+
 /* Wants that no machine could meet. */
 static void test_bad_config(void **state)
 {
@@ -436,11 +469,17 @@ static void test_no_false_refusal(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spread),      cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_memory_only), cmocka_unit_test(test_views),
-        cmocka_unit_test(test_split),       cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_hugetlb),     cmocka_unit_test(test_bad_config),
-        cmocka_unit_test(test_properties),  cmocka_unit_test(test_no_false_refusal),
+        cmocka_unit_test(test_spread),
+        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_memory_only),
+        cmocka_unit_test(test_views),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_hugetlb),
+        cmocka_unit_test(test_one_node),
+        cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_properties),
+        cmocka_unit_test(test_no_false_refusal),
     };
 
     return cmocka_run_group_tests_name("place", tests, NULL, NULL);

@@ -379,6 +379,48 @@ static void test_text(void **state)
     assert_string_equal(buf, "0123456");
     proto_text(buf, sizeof(buf), "ab", 1);
     assert_string_equal(buf, "a");
+    /* UTF-8 stays whole, be it cut here or by the sender; terminals obey U+0080 to U+009F, too */
+    proto_text(buf, sizeof(buf), "12345\xe2\x82\xac", 8);
+    assert_string_equal(buf, "12345");
+    proto_text(buf, sizeof(buf), "1\xe2\x82\xac\xe2\x82", 6);
+    assert_string_equal(buf, "1\xe2\x82\xac  ");
+    proto_text(buf, sizeof(buf), "\xc2\x9b\xc2\xa0\xc0\x80", 6);
+    assert_string_equal(buf, "  \xc2\xa0  ");
+    proto_text(buf, sizeof(buf), "\xed\xa0\x80\xff\x9b", 5);
+    assert_string_equal(buf, "     ");
+}
+
+/* A socket that takes no descriptors: their sender learns it, and bytes still pass. */
+static void test_no_fds(void **state)
+{
+    struct fixture *f = *state;
+    struct proto_ready body = {.ready_ns = 1};
+    struct proto_hdr h = {.magic = PROTO_MAGIC, .type = PROTO_READY, .len = sizeof(body)};
+    struct proto_msg m;
+    uint8_t buf[sizeof(h) + sizeof(body)];
+    union {
+        struct cmsghdr align;
+        char buf[CMSG_SPACE(sizeof(int))];
+    } c = {.buf = {0}};
+    struct iovec iov = {.iov_base = buf, .iov_len = sizeof(buf)};
+    struct msghdr mh = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = c.buf,
+                        .msg_controllen = sizeof(c.buf)};
+
+    memcpy(buf, &h, sizeof(h));
+    memcpy(buf + sizeof(h), &body, sizeof(body));
+    *CMSG_FIRSTHDR(&mh) = (struct cmsghdr){
+        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+    proto_no_fds(f->mon.fd);
+    if (sendmsg(f->cell.fd, &mh, MSG_NOSIGNAL) >= 0) {
+        assert_int_equal(proto_recv(&f->mon, &m), -EPROTO);
+        skip(); /* a kernel before 6.16 */
+    }
+    assert_int_equal(errno, EPERM);
+    assert_int_equal(send(f->cell.fd, buf, sizeof(buf), MSG_NOSIGNAL), sizeof(buf));
+    assert_int_equal(proto_recv(&f->mon, &m), 1);
+    proto_msg_free(&m);
 }
 
 /* ---- the START message ---- */
@@ -510,6 +552,7 @@ int main(void)
         T(test_interleaved),
         T(test_endless),
         T(test_noise),
+        T(test_no_fds),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_handover),
         cmocka_unit_test(test_handover_bad),

@@ -62,6 +62,13 @@ static void host_debug_exit(void *ctx, uint32_t value)
 /* Which host nodes, views and sizes the machine gets. */
 static void fill_spec(const struct cell *c, struct machine_spec *spec)
 {
+    /* "one-node" is a split that gives all to one */
+    static const enum mem_placement placements[] = {
+        [CFG_PLACE_SPLIT] = MEM_SPLIT,
+        [CFG_PLACE_FIRST_TOUCH] = MEM_FIRST_TOUCH,
+        [CFG_PLACE_INTERLEAVE] = MEM_INTERLEAVE,
+        [CFG_PLACE_ONE_NODE] = MEM_SPLIT,
+    };
     const struct place_got *p = &c->place;
 
     *spec = (struct machine_spec){
@@ -72,7 +79,10 @@ static void fill_spec(const struct cell *c, struct machine_spec *spec)
         .x2apic = c->cfg.x2apic || c->cfg.vcpus > 254,
         .packages = c->cfg.vnuma ? p->nnodes : 1,
         .kvmclock = c->cfg.clock == CFG_CLOCK_KVM && p->views <= 1,
-        .mem = {.size = c->cfg.memory, .hugetlb = c->cfg.hugetlb, .nnodes = p->nnodes},
+        .mem = {.size = c->cfg.memory,
+                .hugetlb = c->cfg.hugetlb,
+                .nnodes = p->nnodes,
+                .placement = placements[c->cfg.placement]},
     };
     for (unsigned i = 0; i < spec->nviews; i++)
         spec->view_node[i] = p->views ? p->view_node[i] : -1;
@@ -226,7 +236,6 @@ int cell_new(struct cell **out, const struct guest_cfg *cfg, const struct place_
              struct cell_fds *fds, struct err *err)
 {
     struct cell *c = xcalloc(1, sizeof(*c));
-    char *text = config_print_guest(cfg);
     int r;
 
     c->made_ns = machine_now_ns();
@@ -235,10 +244,8 @@ int cell_new(struct cell **out, const struct guest_cfg *cfg, const struct place_
     c->place = *place;
     c->kvm_fd = fds->kvm;
     fds->kvm = -1;
-    r = config_parse_guest(&c->cfg, text, err); /* a copy of our own */
-    free(text);
-    if (!r)
-        r = evloop_init(&c->io, err);
+    c->cfg = *cfg;
+    r = evloop_init(&c->io, err);
     if (!r) {
         restart_keep(c, fds);
         c->boots = 1;
@@ -262,7 +269,6 @@ void cell_free(struct cell *c)
     cell_fds_close(&c->kept);
     if (c->kvm_fd >= 0)
         close(c->kvm_fd);
-    config_free_guest(&c->cfg);
     free(c);
 }
 
@@ -356,8 +362,14 @@ void cell_wait(struct cell *c, struct cell_result *res)
     }
     if (atomic_load(&c->end_ns))
         res->run_ns = atomic_load(&c->end_ns) - c->made_ns;
-    if (atomic_load(&c->ready_ns))
-        res->ready_ns = atomic_load(&c->ready_ns) - c->made_ns;
+    res->ready_ns = cell_ready_ns(c);
+}
+
+uint64_t cell_ready_ns(const struct cell *c)
+{
+    uint64_t at = atomic_load(&c->ready_ns);
+
+    return at ? at - c->made_ns : 0;
 }
 
 struct evloop *cell_loop(struct cell *c)

@@ -56,7 +56,8 @@ struct cell_result {
     uint64_t run_ns;   /* from cell_new to the end */
 };
 
-/* Makes everything: views, vCPUs, devices, kernel loaded.  Nothing runs yet. */
+/* Makes everything: views, vCPUs, devices, kernel loaded.  Nothing runs yet.  What cfg points to
+ * stays the caller's and must outlive the cell; place is copied. */
 int cell_new(struct cell **out, const struct guest_cfg *cfg, const struct place_got *place,
              struct cell_fds *fds, struct err *err);
 
@@ -72,9 +73,13 @@ void cell_free(struct cell *c);
 /* The loop of io0: other sources (a control socket) may be added before cell_start(). */
 struct evloop *cell_loop(struct cell *c);
 
-/* Stops all vCPUs and returns when none runs; the guest's clock stands still.  And on again. */
+/* Stops all vCPUs and returns when none runs; the guest's clock stands still. */
 void cell_pause(struct cell *c);
+
+/* Lets them go on; the guest sees no time passed.  Harmless when it was not paused. */
 void cell_resume(struct cell *c);
+
+/* Whether cell_pause() was called and no cell_resume() after it.  Any thread. */
 bool cell_paused(const struct cell *c);
 
 /* Presses the power button. */
@@ -89,6 +94,9 @@ int cell_balloon(struct cell *c, uint64_t bytes);
 /* Moves a vCPU to a view (its state goes to that view's incarnation); returns when done.
  * -EINVAL when there is no such vCPU or view. */
 int cell_move_vcpu(struct cell *c, unsigned vcpu, unsigned view);
+
+/* From cell_new() to the console showing the configured text; 0: not yet. */
+uint64_t cell_ready_ns(const struct cell *c);
 
 /* All figures: see docs/stat.md.  Caller json_decref()s. */
 struct json_t *cell_stat(struct cell *c);

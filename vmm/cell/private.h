@@ -33,7 +33,7 @@ struct cell_dev {
 
 /* The cell. */
 struct cell {
-    struct guest_cfg cfg;   /* a copy of its own */
+    struct guest_cfg cfg;   /* its texts are the caller's of cell_new() */
     struct place_got place; /* where it is */
     int kvm_fd;             /* owned */
     struct machine m;       /* CPUs and memory */
@@ -60,6 +60,8 @@ struct cell {
 
 /* Makes all devices of the configuration.  On error some may be made: cell_free() undoes. */
 int devices_make(struct cell *c, struct cell_fds *fds, struct err *err);
+
+/* Undoes devices_make(), also a part of it; no vCPU and no io0 runs. */
 void devices_free(struct cell *c);
 
 /* Makes machine, devices and kernel out of c->cfg and fds. On error cell_free() undoes. */

@@ -18,6 +18,8 @@
 
 #include "base/err.h"
 
+enum { PASS_RIGHTS = 83 }; /* SO_PASSRIGHTS, which headers before Linux 6.16 do not name */
+
 /* A packet that waits to be sent. */
 struct proto_packet {
     struct proto_packet *next; /* sent after this one */
@@ -54,6 +56,13 @@ int proto_pair(int sv[2])
 {
     return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) ? -errno
                                                                                      : 0;
+}
+
+void proto_no_fds(int fd)
+{
+    int off = 0;
+
+    (void)setsockopt(fd, SOL_SOCKET, PASS_RIGHTS, &off, sizeof(off));
 }
 
 void proto_init(struct proto_chan *ch, int fd, enum proto_side side)
@@ -320,15 +329,44 @@ int proto_wait(struct proto_chan *ch, struct proto_msg *m, int timeout_ms)
     return r;
 }
 
+/* Bytes of the UTF-8 character at p, of which n bytes are there; 0: it is broken, or one of the
+ * control characters, to which those from U+0080 to U+009F belong. */
+static size_t shown(const uint8_t *p, size_t n)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* by length */
+    size_t len = p[0] < 0x80       ? 1
+                 : p[0] >> 5 == 6  ? 2
+                 : p[0] >> 4 == 14 ? 3
+                 : p[0] >> 3 == 30 ? 4
+                                   : 0;
+    uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
+
+    if (!len || len > n)
+        return 0;
+    for (size_t i = 1; i < len; i++) {
+        if (p[i] >> 6 != 2)
+            return 0;
+        c = c << 6 | (p[i] & 0x3fu);
+    }
+    if (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+        return 0;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) ? 0 : len;
+}
+
 void proto_text(char *to, size_t cap, const void *from, size_t len)
 {
-    const unsigned char *p = from;
-    size_t i;
+    const uint8_t *p = from;
+    size_t out = 0, n;
 
-    for (i = 0; i < len && i + 1 < cap && p[i]; i++)
-        to[i] = p[i] < 0x20 || p[i] == 0x7f ? ' ' : (char)p[i];
+    for (size_t i = 0; i < len && p[i]; i += n ? n : 1) {
+        n = shown(p + i, len - i);
+        if (out + (n ? n : 1) >= cap)
+            break;
+        memcpy(to + out, n ? (const char *)p + i : " ", n ? n : 1);
+        out += n ? n : 1;
+    }
     if (cap)
-        to[i] = 0;
+        to[out] = 0;
 }
 
 /* What each type must look like; the first entry is no type. */

@@ -120,8 +120,14 @@ struct proto_chan {
 /* Makes a socket pair for a channel: both ends close-on-exec and non-blocking. 0 or -errno. */
 int proto_pair(int sv[2]);
 
+/* Refuses descriptors on a socket whose other end is not trusted: its sendmsg() fails then.  Closing
+ * somebody else's descriptor may take as long as they like.  Kernels before 6.16 cannot refuse. */
+void proto_no_fds(int fd);
+
 /* Starts a channel on fd, which it owns from now on; undone by proto_exit(). */
 void proto_init(struct proto_chan *ch, int fd, enum proto_side side);
+
+/* Closes the socket and all that waits in either direction, descriptors too; may be repeated. */
 void proto_exit(struct proto_chan *ch);
 
 /*
@@ -150,8 +156,8 @@ int proto_wait(struct proto_chan *ch, struct proto_msg *m, int timeout_ms);
 /* Frees the body and closes the descriptors that nobody took. */
 void proto_msg_free(struct proto_msg *m);
 
-/* Copies text that came from the other side for showing it: at most cap - 1 bytes, control
- * characters replaced, always terminated. */
+/* Copies text that came from the other side for showing it: at most cap - 1 bytes, always
+ * terminated, valid UTF-8 whatever came; control characters and broken ones become blanks. */
 void proto_text(char *to, size_t cap, const void *from, size_t len);
 
 #endif

@@ -38,6 +38,7 @@ struct serve {
     struct evsrc src;       /* its source on io0 */
     struct evsrc timer;     /* looks whether the guest is up; fd -1: no need */
     struct cell *cell;      /* the guest */
+    struct handover start;  /* what START said; the cell uses its configuration */
 };
 
 /* The monitor is gone or talks nonsense: nobody is there to answer to, the guest ends. */
@@ -172,14 +173,11 @@ static void timer_ready(void *arg, uint32_t revents)
     struct serve *s = arg;
     struct proto_ready body;
     uint64_t n;
-    json_t *j;
 
     (void)revents;
     if (read(s->timer.fd, &n, sizeof(n)) < 0)
         return; /* not yet due */
-    j = cell_stat(s->cell);
-    body.ready_ns = (uint64_t)(json_number_value(json_object_get(j, "ready_ms")) * 1e6);
-    json_decref(j);
+    body.ready_ns = cell_ready_ns(s->cell);
     if (!body.ready_ns)
         return;
     evloop_del(cell_loop(s->cell), &s->timer);
@@ -234,23 +232,22 @@ static int expect(struct serve *s, enum proto_type type, struct proto_msg *m)
 static int make_cell(struct serve *s, bool *wants_ready, struct err *err)
 {
     struct proto_msg m;
-    struct handover st;
+    struct handover *st = &s->start;
     char comm[16];
     int r = expect(s, PROTO_START, &m);
 
     if (r)
         return r;
-    r = handover_unpack(&st, (char *)m.body, m.fds, m.nfds, err);
+    r = handover_unpack(st, (char *)m.body, m.fds, m.nfds, err);
     proto_msg_free(&m);
     if (r)
         return r;
-    log_init((enum log_level)st.log_level, st.cfg.name);
-    snprintf(comm, sizeof(comm), "disco:%.9s", st.cfg.name);
+    log_init((enum log_level)st->log_level, st->cfg.name);
+    snprintf(comm, sizeof(comm), "disco:%.9s", st->cfg.name);
     prctl(PR_SET_NAME, comm);
-    *wants_ready = st.cfg.ready != NULL;
-    r = cell_new(&s->cell, &st.cfg, &st.place, &st.fds, err);
-    cell_fds_init(&st.fds); /* they belong to the cell, whatever came of it */
-    handover_free(&st);
+    *wants_ready = st->cfg.ready != NULL;
+    r = cell_new(&s->cell, &st->cfg, &st->place, &st->fds, err);
+    cell_fds_init(&st->fds); /* they belong to the cell, whatever came of it */
     return r;
 }
 
@@ -292,6 +289,7 @@ int cell_serve(int sock)
     struct proto_msg m;
     int r;
 
+    cell_fds_init(&s.start.fds);
     proto_init(&s.chan, sock, PROTO_AT_CELL);
     r = make_cell(&s, &wants_ready, &err);
     if (!r) {
@@ -314,5 +312,6 @@ int cell_serve(int sock)
     if (s.timer.fd >= 0)
         close(s.timer.fd);
     proto_exit(&s.chan);
+    handover_free(&s.start);
     return r ? (err.status ? err.status : EXIT_INTERNAL) : EXIT_OK;
 }

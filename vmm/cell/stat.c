@@ -6,12 +6,14 @@
  */
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "vmm/cell/cell.h"
 #include "vmm/cell/private.h"
+#include "vmm/cell/usage.h"
 #include "vmm/device/devices.h"
 
 /* Reads a counter. */
@@ -72,20 +74,42 @@ static json_t *vcpus_json(const struct cell *c)
     return a;
 }
 
-/* What the guest has in memory: the store's pages. */
+/* True for a node the guest was given. */
+static bool place_has(const struct place_got *p, int node)
+{
+    for (unsigned i = 0; i < p->nnodes; i++)
+        if (p->nodes[i] == node)
+            return true;
+    return false;
+}
+
+/* One host node: how much of the guest was to be there, and how much is. */
+static json_t *node_json(int node, uint64_t assigned, const struct mem_usage *u)
+{
+    bool known = u->known && node >= 0 && node < USAGE_NODES;
+
+    return json_pack("{s:i, s:I, s:o}", "node", node, "assigned", (json_int_t)assigned, "used",
+                     known ? json_integer((json_int_t)u->node[node]) : json_null());
+}
+
+/* What the guest has in memory, and on which nodes: first those it was given, then others. */
 static json_t *memory_json(const struct cell *c)
 {
-    json_t *nodes = json_array();
-    struct stat st;
-    json_int_t used = 0;
+    struct mem_usage *u = xcalloc(1, sizeof(*u));
+    const struct place_got *p = &c->place;
+    json_t *nodes = json_array(), *o;
 
-    if (!fstat(c->m.mem.fd, &st))
-        used = (json_int_t)st.st_blocks * 512;
-    for (unsigned i = 0; i < c->place.nnodes; i++)
-        json_array_append_new(nodes, json_pack("{s:i, s:I}", "node", c->place.nodes[i],
-                                               "assigned", (json_int_t)c->place.node_bytes[i]));
-    return json_pack("{s:I, s:I, s:o}", "size", (json_int_t)c->cfg.memory, "used", used,
-                     "nodes", nodes);
+    mem_usage(&c->m.mem, u);
+    for (unsigned i = 0; i < p->nnodes; i++) {
+        json_array_append_new(nodes, node_json(p->nodes[i], p->node_bytes[i], u));
+    }
+    for (int n = 0; n < USAGE_NODES && u->known; n++)
+        if (u->node[n] && !place_has(p, n))
+            json_array_append_new(nodes, node_json(n, 0, u));
+    o = json_pack("{s:I, s:I, s:o}", "size", (json_int_t)c->cfg.memory, "used",
+                  (json_int_t)u->used, "nodes", nodes);
+    free(u);
+    return o;
 }
 
 static json_t *devices_json(const struct cell *c)

@@ -116,10 +116,28 @@ static int check_console(struct reader *r, const struct console_cfg *c,
     return 0;
 }
 
+/* What a guest with virtual nodes is told must be where its memory is. */
+static int check_placement(struct reader *r, const struct guest_cfg *g,
+                           const struct place *place)
+{
+    if (g->hugetlb && g->placement == CFG_PLACE_FIRST_TOUCH)
+        return reader_bad(
+            r, at(place, "placement"),
+            "reserved huge pages are taken before anyone touches them, want another "
+            "placement or hugepages = \"auto\"");
+    if (!g->vnuma || g->placement == CFG_PLACE_SPLIT)
+        return 0;
+    return reader_bad(r, at(place, "placement"),
+                      "a guest with vnuma is told which addresses are on which node, want "
+                      "placement = \"split\" or vnuma = false");
+}
+
 int check_guest(struct reader *r, const struct guest_cfg *g, const struct place *place)
 {
     int ret = check_cpus(r, g, place);
 
+    if (!ret)
+        ret = check_placement(r, g, place);
     for (unsigned i = 0; i < g->nnets && !ret; i++)
         ret = check_net(r, g, i, place);
     if (!ret)

@@ -41,6 +41,14 @@ enum cfg_exit {
     CFG_EXIT_RESTART
 }; /* what a guest's reset means: end, or boot again */
 
+/* Where a guest's memory lies among its nodes. */
+enum cfg_place {
+    CFG_PLACE_SPLIT,       /* divided by address: an even share bound to each node */
+    CFG_PLACE_FIRST_TOUCH, /* a page goes to the node of who touches it first */
+    CFG_PLACE_INTERLEAVE,  /* page by page over the nodes in turn */
+    CFG_PLACE_ONE_NODE     /* all on the first node */
+};
+
 /* One block device. */
 struct disk_cfg {
     char *path;      /* raw image, absolute once checked */
@@ -75,6 +83,7 @@ struct guest_cfg {
     enum cfg_boot boot;       /* protocol; auto = by content */
     unsigned nnodes;          /* entries of nodes; 0: the placer chooses */
     int nodes[CFG_MAX_NODES]; /* host nodes this guest spans */
+    enum cfg_place placement; /* of memory among the nodes */
     unsigned views;           /* 0 = auto (one per node), else 1..64 */
     bool vnuma;               /* guest sees nodes (SRAT, SLIT) */
     enum cfg_clock clock;     /* kvmclock needs one view */

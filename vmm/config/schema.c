@@ -24,6 +24,11 @@ static const char *const boot_names[] = {
     [CFG_BOOT_MULTIBOOT] = "multiboot", [CFG_BOOT_MULTIBOOT + 1] = NULL,
 };
 static const char *const huge_names[] = {[false] = "auto", [true] = "hugetlb", NULL};
+static const char *const placement_names[] = {
+    [CFG_PLACE_SPLIT] = "split",           [CFG_PLACE_FIRST_TOUCH] = "first-touch",
+    [CFG_PLACE_INTERLEAVE] = "interleave", [CFG_PLACE_ONE_NODE] = "one-node",
+    [CFG_PLACE_ONE_NODE + 1] = NULL,
+};
 static const char *const clock_names[] = {
     [CFG_CLOCK_TSC] = "tsc", [CFG_CLOCK_KVM] = "kvmclock", NULL};
 static const char *const net_names[] = {
@@ -186,6 +191,17 @@ static const struct cfg_key table[] = {
      AT_LIST(guest_cfg, nodes, nnodes),
      .doc = "NUMA nodes of the host the guest spans, such as [0, 1] or \"0-3\"; empty: the "
             "placement chooses."},
+    {.scope = CFG_GUEST,
+     .name = "placement",
+     .type = CFG_T_ENUM,
+     .names = placement_names,
+     .def = "split",
+     AT(guest_cfg, placement),
+     .doc = "Where the memory lies among the guest's nodes. \"split\": divided evenly by "
+            "address; \"first-touch\": a page goes to the node of the virtual CPU (or device) "
+            "that touches it first; \"interleave\": page by page; \"one-node\": all on the "
+            "first of them, where it must fit. All but \"split\" need vnuma = false, "
+            "\"first-touch\" needs hugepages = \"auto\"."},
     {.scope = CFG_GUEST,
      .name = "views",
      .type = CFG_T_AUTOINT,

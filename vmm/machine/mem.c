@@ -153,46 +153,77 @@ static int map_store(const struct guest_mem *m, uint8_t **out, struct err *err)
     return 0;
 }
 
-/* Binds RAM bytes [from, from + len) to one host node.  The policy belongs to the file. */
-static int bind_range(const struct guest_mem *m, uint64_t from, uint64_t len, int node,
-                      struct err *err)
+/* Gives a span of RAM, counted without the hole, a policy on the nodes in mask.  It belongs to the file: it
+ * holds for every mapping and every thread. */
+static int set_policy(const struct guest_mem *m, struct span ram, int mode,
+                      const struct bitmask *mask, struct err *err)
 {
     struct span part[2];
-    struct bitmask *mask = numa_allocate_nodemask();
-    int ret = 0;
 
-    if (node < 0 || (unsigned)node >= mask->size) {
-        numa_free_nodemask(mask);
+    ram_to_gpa(m, ram.gpa, ram.len, part);
+    for (unsigned i = 0; i < 2; i++)
+        if (part[i].len && mbind(m->alias + part[i].gpa, part[i].len, mode, mask->maskp,
+                                 mask->size + 1, 0) < 0)
+            return fail_errno(
+                err, EXIT_MEMORY, errno, "guest memory: mbind of %llu MiB to %u node%s",
+                (unsigned long long)(part[i].len / MIB), numa_bitmask_weight(mask),
+                numa_bitmask_weight(mask) == 1 ? "" : "s");
+    return 0;
+}
+
+/* Adds a host node to a mask. */
+static int add_node(struct bitmask *mask, int node, struct err *err)
+{
+    if (node < 0 || (unsigned)node >= mask->size)
         return fail(err, EXIT_MEMORY, ENOENT, "guest memory on node %d: no such node here",
                     node);
-    }
     numa_bitmask_setbit(mask, (unsigned)node);
-    ram_to_gpa(m, from, len, part);
-    for (unsigned i = 0; i < 2 && ret == 0; i++)
-        if (part[i].len && mbind(m->alias + part[i].gpa, part[i].len, MPOL_BIND, mask->maskp,
-                                 mask->size + 1, 0) < 0)
-            ret = fail_errno(err, EXIT_MEMORY, errno,
-                             "guest memory: mbind of %llu MiB to node %d",
-                             (unsigned long long)(part[i].len / MIB), node);
-    numa_free_nodemask(mask);
-    return ret;
+    return 0;
 }
 
 /* Puts each node's share of RAM on that node: node 0's bytes first, counted without the hole. */
+static int bind_split(const struct guest_mem *m, const struct mem_spec *spec,
+                      struct bitmask *mask, struct err *err)
+{
+    struct span share = {.gpa = 0};
+    int ret = 0;
+
+    for (unsigned i = 0; i < spec->nnodes && ret == 0; i++) {
+        numa_bitmask_clearall(mask);
+        ret = add_node(mask, spec->nodes[i], err);
+        share.len = spec->node_bytes[i];
+        if (ret == 0 && share.len)
+            ret = set_policy(m, share, MPOL_BIND, mask, err);
+        share.gpa += share.len;
+    }
+    return ret;
+}
+
+/* All of RAM may be on any of the nodes.  Bound to several, a page goes to the one of the thread
+ * that asks for it, or to the nearest with room. */
+static int bind_all(const struct guest_mem *m, const struct mem_spec *spec,
+                    struct bitmask *mask, struct err *err)
+{
+    int mode = spec->placement == MEM_INTERLEAVE ? MPOL_INTERLEAVE : MPOL_BIND, ret = 0;
+
+    for (unsigned i = 0; i < spec->nnodes && ret == 0; i++)
+        ret = add_node(mask, spec->nodes[i], err);
+    return ret ? ret : set_policy(m, (struct span){.len = m->size}, mode, mask, err);
+}
+
+/* Tells the kernel where RAM is to be. */
 static int bind_nodes(const struct guest_mem *m, const struct mem_spec *spec, struct err *err)
 {
-    uint64_t from = 0;
+    struct bitmask *mask;
+    int ret;
 
     if (spec->nnodes == 0 || !host_is_numa())
         return 0;
-    for (unsigned i = 0; i < spec->nnodes; i++) {
-        int ret = bind_range(m, from, spec->node_bytes[i], spec->nodes[i], err);
-
-        if (ret < 0)
-            return ret;
-        from += spec->node_bytes[i];
-    }
-    return 0;
+    mask = numa_allocate_nodemask();
+    ret = spec->placement == MEM_SPLIT ? bind_split(m, spec, mask, err)
+                                       : bind_all(m, spec, mask, err);
+    numa_free_nodemask(mask);
+    return ret;
 }
 
 /* Takes the hugetlb pages now: a guest must not die later of a pool that was too small. */

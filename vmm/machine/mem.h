@@ -35,14 +35,24 @@ struct err;
  * replicas of the page must go first. */
 enum mem_use { MEM_READ, MEM_WRITE };
 
+/* Where the pages of RAM are put.  What touches a page first is a vCPU, or, for what it loads and
+ * reads from disks, a thread of the VMM; huge pages go whole. */
+enum mem_placement {
+    MEM_SPLIT,       /* node_bytes on each node, in order of address */
+    MEM_FIRST_TOUCH, /* on the node of the thread that touches it first, while there is room; else
+                      * on the nearest other of the nodes */
+    MEM_INTERLEAVE, /* on each of the nodes in turn, by address */
+};
+
 /* How the store is backed and where its pages are put. */
 struct mem_spec {
     uint64_t size;            /* RAM, bytes, multiple of 2 MiB */
     unsigned nviews;          /* mappings for KVM, 1..MEM_MAX_VIEWS */
     bool hugetlb;             /* back by 2 MiB hugetlb pages (else THP where allowed) */
     unsigned nnodes;          /* host nodes of the guest, 0: no binding */
-    int nodes[MEM_MAX_NODES]; /* host node numbers; RAM is split evenly among them, in order */
-    uint64_t node_bytes[MEM_MAX_NODES]; /* bytes for each node; sums to size */
+    int nodes[MEM_MAX_NODES]; /* host node numbers */
+    uint64_t node_bytes[MEM_MAX_NODES]; /* bytes for each node, may be 0; sums to size */
+    enum mem_placement placement;       /* what MEM_SPLIT says, or anywhere on the nodes */
 };
 
 /* Guest memory of one cell. */

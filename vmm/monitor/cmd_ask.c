@@ -100,14 +100,15 @@ int cmd_wait(int argc, char **argv)
     static const int range[2] = {0, 1};
     struct client_line l;
     int r = client_parse(&l, argc, argv, CLIENT_TIMEOUT, range);
-    json_t *req;
 
     if (r)
         return r;
-    req = json_pack("{s:s, s:I}", "cmd", "wait", "timeout_ms", (json_int_t)l.timeout_ms);
-    if (l.nargs)
-        json_object_set_new(req, "guest", json_string(l.args[0]));
-    return ask(&l, req, true);
+    /* a name that is no UTF-8 makes no request: it must not come to mean "all" */
+    return ask(&l,
+               json_pack(l.nargs ? "{s:s, s:I, s:s}" : "{s:s, s:I}", "cmd", "wait",
+                         "timeout_ms", (json_int_t)l.timeout_ms, "guest",
+                         l.nargs ? l.args[0] : NULL),
+               true);
 }
 
 int cmd_balloon(int argc, char **argv)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ struct run {
     struct cell *cell;       /* the guest */
     struct evsrc sigsrc;     /* signalfd: a signal ends the guest */
     bool json;               /* print all figures at the end */
+    bool opened;             /* console sockets are there, and ours */
 };
 
 /* A signal asks us to end. */
@@ -85,7 +87,10 @@ static int prepare(struct run *r, const char *file, struct err *err)
         e = site_plan(&r->site, &r->topo, &r->place, err);
     if (!e)
         e = take_signals(r, err);
-    return e ? e : cell_open(&r->site.guests[0], false, &r->fds, err);
+    if (!e)
+        e = cell_open(&r->site.guests[0], false, &r->fds, err);
+    r->opened = !e;
+    return e;
 }
 
 /* Prints the figures as one line of JSON. */
@@ -134,7 +139,7 @@ static int run_guest(struct run *r, int *status, struct err *err)
 static void unprepare(struct run *r)
 {
     cell_fds_close(&r->fds);
-    if (r->site.nguests == 1)
+    if (r->opened) /* what cell_open() refused may be another guest's */
         cell_unlink(&r->site.guests[0]);
     if (r->sigsrc.fd >= 0)
         close(r->sigsrc.fd);
@@ -174,6 +179,8 @@ int cmd_cell(int argc, char **argv)
     if (argc != 2)
         return cmd_usage("cell", "this command is the monitor's own");
     signal(SIGPIPE, SIG_IGN);
+    /* even a cell that hangs must not outlive its monitor; one that died already closed the socket */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     pthread_setname_np(pthread_self(), "disco-cell"); /* it was started as /proc/self/exe */
     return cell_serve(PROTO_FD);
 }

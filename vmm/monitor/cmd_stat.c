@@ -30,7 +30,12 @@ static int by_count(const void *a, const void *b)
 /* A member's number; 0 if it has none. */
 static json_int_t num(json_t *o, const char *key)
 {
-    return (json_int_t)json_number_value(json_object_get(o, key));
+    json_t *v = json_object_get(o, key);
+    double d = json_number_value(v);
+
+    if (json_is_integer(v))
+        return json_integer_value(v);
+    return d > -9e18 && d < 9e18 ? (json_int_t)d : 0;
 }
 
 /* A member's text. */
@@ -132,7 +137,7 @@ static void print_vcpus(json_t *vcpus)
 /* Memory on each node, and the balloon. */
 static void print_memory(json_t *mem, json_t *balloon)
 {
-    static const char *const heads[] = {">node", ">assigned"};
+    static const char *const heads[] = {">node", ">assigned", ">used"};
     char a[16], b[16];
     struct table t;
     json_t *n;
@@ -144,11 +149,12 @@ static void print_memory(json_t *mem, json_t *balloon)
         printf("; balloon: %s of %s asked for", human_size(a, (uint64_t)num(balloon, "actual")),
                human_size(b, (uint64_t)num(balloon, "target")));
     putchar('\n');
-    table_init(&t, heads, 2);
+    table_init(&t, heads, 3);
     json_array_foreach(json_object_get(mem, "nodes"), i, n)
     {
         table_cell(&t, "%lld", (long long)num(n, "node"));
         size_cell(&t, n, "assigned");
+        size_cell(&t, n, "used");
     }
     table_print(&t, stdout);
 }

@@ -19,6 +19,8 @@
 #include "numa/place.h"
 #include "numa/topo.h"
 #include "vmm/config/config.h"
+#include "vmm/config/valid.h"
+#include "vmm/monitor/client.h"
 #include "vmm/monitor/commands.h"
 #include "vmm/monitor/monitor.h"
 #include "vmm/monitor/plan.h"
@@ -34,6 +36,7 @@ struct up {
     bool detach;             /* go on in the background */
     bool quiet;              /* no progress */
     int log_level;           /* enum log_level */
+    uint64_t start_limit;    /* ms; 0: the monitor's own */
     struct site_cfg site;    /* the configuration */
     struct topo topo;        /* this machine */
     struct place_got *place; /* of each guest */
@@ -51,10 +54,13 @@ static void override(char **field, const char *text)
 /* Configuration, files, machine, placement: nothing is touched yet. */
 static int prepare(struct up *u, struct err *err)
 {
+    const char *bad = u->name ? valid_name(u->name) : NULL;
     int r = config_load(&u->site, u->file, err);
 
     if (r)
         return r;
+    if (bad)
+        return fail(err, EXIT_USAGE, EINVAL, "--site %s: want %s", u->name, bad);
     override(&u->site.socket, u->socket);
     override(&u->site.name, u->name);
     r = config_check_files(&u->site, err);
@@ -86,20 +92,43 @@ static int into_background(const struct monitor *m, struct err *err)
     return r;
 }
 
+/* The command that was typed, while it waits for --detach. */
+struct asker {
+    struct monitor *m; /* what it waits for */
+    struct evsrc src;  /* the pipe it reads; not owned */
+};
+
+/* Who waits for the start reads no more.  Ctrl-c there means that the site is not wanted; once all
+ * guests run it is the ordinary end of `up --detach`. */
+static void asker_gone(void *arg, uint32_t revents)
+{
+    struct asker *a = arg;
+
+    (void)revents;
+    evloop_del(&a->m->loop, &a->src);
+    if (!a->m->going)
+        monitor_stop(a->m, true, 0);
+}
+
 /* Runs the site; tellfd as in struct report.  Returns the exit status. */
 static int run_site(struct up *u, int tellfd, struct err *err)
 {
     struct monitor m;
     struct report rep = {.m = &m, .quiet = u->quiet, .tellfd = tellfd};
+    struct asker asker = {.m = &m, .src = {.fd = tellfd, .ready = asker_gone, .arg = &asker}};
     int r = monitor_open(&m, &u->site, u->place, u->log_level, err);
     bool ok;
 
     if (r)
         return err->status;
     m.events = report_events();
+    if (u->start_limit)
+        m.start_limit = u->start_limit * 1000000u;
     m.arg = &rep;
-    if (tellfd >= 0)
+    if (tellfd >= 0) {
+        evloop_add(&m.loop, &asker.src, 0);
         r = into_background(&m, err);
+    }
     if (!r && u->svg)
         r = report_svg(&rep, &u->topo, u->svg, err);
     if (!r)
@@ -193,10 +222,15 @@ static int run_detached(struct up *u)
 static int parse(struct up *u, int argc, char **argv)
 {
     static const struct option longopts[] = {
-        {"detach", no_argument, NULL, 'd'},     {"result", required_argument, NULL, 'R'},
-        {"svg", required_argument, NULL, 'S'},  {"socket", required_argument, NULL, 's'},
-        {"site", required_argument, NULL, 'N'}, {"quiet", no_argument, NULL, 'q'},
-        {"verbose", no_argument, NULL, 'v'},    {0},
+        {"detach", no_argument, NULL, 'd'},
+        {"result", required_argument, NULL, 'R'},
+        {"svg", required_argument, NULL, 'S'},
+        {"socket", required_argument, NULL, 's'},
+        {"site", required_argument, NULL, 'N'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"start-limit", required_argument, NULL, 'L'},
+        {"verbose", no_argument, NULL, 'v'},
+        {0},
     };
     int o;
 
@@ -216,6 +250,11 @@ static int parse(struct up *u, int argc, char **argv)
             break;
         case 'N':
             u->name = optarg;
+            break;
+        case 'L':
+            if (!client_time(optarg, &u->start_limit) || !u->start_limit)
+                return cmd_usage("up", "'%s' is no time: want 60, 90s or 5min, up to 24h",
+                                 optarg);
             break;
         case 'q':
             u->quiet = true;

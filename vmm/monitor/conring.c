@@ -21,6 +21,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "vmm/cell/proto.h"
 
 enum {
     IN_MAX = 4096,   /* bytes typed that the guest has not taken yet */
@@ -57,6 +58,7 @@ int conring_new(struct conring **out, const char *path, int cell_fd[2], struct e
         close(sv[1]);
         return fail_errno(err, EXIT_INTERNAL, e, "dup for a console");
     }
+    proto_no_fds(sv[0]);
     r = xcalloc(1, sizeof(*r));
     r->src.fd = sv[0];
     r->file = -1;

@@ -2,8 +2,8 @@
 /*
  * Clients of the monitor.
  *
- * Invariants.  L1: nothing here waits.  L2: what is held for one client is bounded
- * (LINE_MAX_BYTES in, CONTROL_MAX_UNREAD out).  L3: a client that is gone is on the list `dead`,
+ * Invariants.  L1: nothing here waits, and no client keeps the loop for more than a turn.  L2: what
+ * is held for one client is bounded (LINE_MAX_BYTES in, four times CONTROL_MAX_UNREAD out).  L3: a client that is gone is on the list `dead`,
  * out of the loop and closed, and its owner has been told; its memory stays until control_reap(),
  * so callbacks further up the stack may still hold its pointer.
  * Threads: all on the loop's thread.
@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -40,6 +41,8 @@ struct client {
     enum mode mode;        /* how it stands */
     bool eof;              /* it will send no more */
     bool inside;           /* next_request() is at work on it */
+    bool more;             /* in may hold another whole request, left for the next turn */
+    uint64_t since;        /* when it last came, or asked something */
     struct linebuf in;     /* what came and waits */
     uint8_t *out;          /* what waits to be sent */
     size_t outcap, outlen; /* allocated and filled */
@@ -47,6 +50,22 @@ struct client {
     void *arg;             /* first argument of input */
     size_t (*input)(void *arg, const uint8_t *p, size_t n); /* consumer of a raw stream */
 };
+
+enum {
+    TURN = 8,        /* requests of one client before the loop looks elsewhere */
+    BACKLOG = 65536, /* bytes a client may leave unread and still ask for more */
+};
+
+static const uint64_t IDLE_NS = 30000000000u;
+
+/* Nanoseconds of the monotonic clock. */
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 /* Closes a connection and tells the owner. */
 static void drop(struct client *cl)
@@ -66,9 +85,14 @@ static void drop(struct client *cl)
     c->ops->gone(c->arg, cl);
     cl->next = c->dead;
     c->dead = cl;
-    if (c->nclients == CONTROL_MAX_CLIENTS - 1)
-        evloop_mod(c->loop, &c->src, EPOLLIN);
 }
+
+bool control_stalled(const struct control *c)
+{
+    return c->stalled;
+}
+
+static void accept_ready(void *arg, uint32_t revents);
 
 void control_reap(struct control *c)
 {
@@ -80,6 +104,8 @@ void control_reap(struct control *c)
         free(cl->out);
         free(cl);
     }
+    if (c->stalled)
+        accept_ready(c, 0);
 }
 
 /* Watches for what the connection can make use of. */
@@ -92,6 +118,8 @@ static void watch(struct client *cl)
         return;
     if ((cl->mode == MODE_LINES || (cl->mode == MODE_RAW && !cl->in.len)) && room)
         want |= EPOLLIN;
+    if (cl->mode == MODE_LINES && cl->more)
+        want |= EPOLLOUT; /* its turn comes when it has read what it got */
     if (want != cl->src.events)
         evloop_mod(cl->ctl->loop, &cl->src, want);
 }
@@ -123,13 +151,14 @@ void control_write(struct client *cl, const void *p, size_t n)
         drop(cl);
         return;
     }
-    if (cl->outoff) {
+    /* moving costs as much as what is moved: only where half of the buffer becomes free */
+    if (cl->outoff && cl->outlen + n > cl->outcap && cl->outoff >= cl->outlen / 2) {
         cl->outlen -= cl->outoff;
         memmove(cl->out, cl->out + cl->outoff, cl->outlen);
         cl->outoff = 0;
     }
     if (cl->outlen + n > cl->outcap) {
-        cl->outcap = (cl->outlen + n + 4095) & ~(size_t)4095;
+        cl->outcap = (2 * cl->outlen + n + 4095) & ~(size_t)4095;
         cl->out = realloc(cl->out, cl->outcap);
         INVARIANT(cl->out, "the host has no memory left for an answer");
     }
@@ -153,6 +182,12 @@ static void send_json(struct client *cl, json_t *rep)
     free(text);
 }
 
+/* True when another request of this client may be taken now, after `turn` others. */
+static bool may_ask(const struct client *cl, int turn)
+{
+    return turn < TURN && cl->outlen - cl->outoff < BACKLOG;
+}
+
 /* Hands the requests that have come to the owner, one at a time. */
 static void next_request(struct client *cl)
 {
@@ -161,10 +196,14 @@ static void next_request(struct client *cl)
     json_t *req;
     size_t len;
     char *line;
+    int turn = 0;
 
     cl->inside = true;
-    while (cl->mode == MODE_LINES && (line = line_take(&cl->in, &len))) {
+    cl->more = false;
+    while (cl->mode == MODE_LINES && may_ask(cl, turn) && (line = line_take(&cl->in, &len))) {
+        turn++;
         cl->mode = MODE_BUSY;
+        cl->since = now_ns();
         req = line_request(line, len, &why);
         free(line);
         if (req)
@@ -174,6 +213,9 @@ static void next_request(struct client *cl)
         json_decref(req);
     }
     cl->inside = false;
+    cl->more = !may_ask(cl, turn) && cl->in.len > 0;
+    if (cl->more)
+        return;
     if (cl->mode == MODE_LINES && cl->in.len == LINE_MAX_BYTES) {
         send_json(cl, control_error(EXIT_USAGE, "the request is longer than %d bytes",
                                     LINE_MAX_BYTES));
@@ -293,6 +335,29 @@ static void client_ready(void *arg, uint32_t revents)
     watch(cl);
 }
 
+/* Drops the client that has asked nothing for the longest time, if that is long enough. */
+static bool make_room(struct control *c)
+{
+    struct client *idle = NULL;
+
+    for (struct client *cl = c->clients; cl; cl = cl->next)
+        if ((cl->mode == MODE_LINES || cl->mode == MODE_LAST) &&
+            (!idle || cl->since < idle->since))
+            idle = cl;
+    if (!idle || now_ns() - idle->since < c->idle_ns)
+        return false;
+    drop(idle);
+    return true;
+}
+
+/* Stops looking for new clients, or looks again. */
+static void stall(struct control *c, bool on)
+{
+    if (c->stalled != on)
+        evloop_mod(c->loop, &c->src, on ? 0 : EPOLLIN);
+    c->stalled = on;
+}
+
 /* Takes a new client. */
 static void accept_ready(void *arg, uint32_t revents)
 {
@@ -301,15 +366,18 @@ static void accept_ready(void *arg, uint32_t revents)
     int fd;
 
     (void)revents;
-    if (c->nclients >= CONTROL_MAX_CLIENTS) {
-        evloop_mod(c->loop, &c->src, 0);
+    if (c->nclients >= CONTROL_MAX_CLIENTS && !make_room(c)) {
+        stall(c, true);
         return;
     }
     fd = accept4(c->src.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    /* out of descriptors or memory: it would be ready again at once */
+    stall(c, fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED);
     if (fd < 0)
-        return; /* it left already, or we are out of descriptors: it may try again */
+        return;
     cl = xcalloc(1, sizeof(*cl));
     cl->ctl = c;
+    cl->since = now_ns();
     cl->src = (struct evsrc){.fd = fd, .ready = client_ready, .arg = cl};
     if (evloop_add(c->loop, &cl->src, EPOLLIN)) {
         close(fd);
@@ -324,22 +392,41 @@ static void accept_ready(void *arg, uint32_t revents)
 int control_init(struct control *c, struct evloop *loop, int listener,
                  const struct control_ops *ops, void *arg)
 {
-    *c = (struct control){.loop = loop, .ops = ops, .arg = arg};
+    *c = (struct control){.loop = loop, .ops = ops, .arg = arg, .idle_ns = IDLE_NS};
     c->src = (struct evsrc){.fd = listener, .ready = accept_ready, .arg = c};
     return evloop_add(loop, &c->src, EPOLLIN);
 }
 
+/* Sends a client what waits for it, until a time. */
+static void flush_until(struct client *cl, uint64_t until)
+{
+    struct pollfd pfd = {.fd = cl->src.fd, .events = POLLOUT};
+    uint64_t now;
+
+    flush(cl);
+    while (cl->mode != MODE_DEAD && cl->outlen && (now = now_ns()) < until) {
+        if (poll(&pfd, 1, (int)((until - now) / 1000000u) + 1) <= 0)
+            return;
+        flush(cl);
+    }
+}
+
 void control_exit(struct control *c, int flush_ms)
 {
+    uint64_t until = now_ns() + (uint64_t)flush_ms * 1000000u;
+
+    /* those that read get theirs whatever the slow ones do: each is tried before any is waited for */
+    for (struct client *cl = c->clients, *next; cl; cl = next) {
+        next = cl->next;
+        flush(cl);
+    }
     while (c->clients) {
         struct client *cl = c->clients;
-        struct pollfd pfd = {.fd = cl->src.fd, .events = POLLOUT};
 
-        flush(cl);
-        while (cl->mode != MODE_DEAD && cl->outlen && poll(&pfd, 1, flush_ms) > 0)
-            flush(cl);
+        flush_until(cl, until);
         drop(cl);
     }
+    c->stalled = false;
     control_reap(c);
     evloop_del(c->loop, &c->src);
     if (c->src.fd >= 0)

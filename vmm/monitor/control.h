@@ -24,7 +24,7 @@ struct err;
 struct json_t;
 
 enum {
-    CONTROL_MAX_CLIENTS = 64,     /* more have to wait */
+    CONTROL_MAX_CLIENTS = 64,     /* more take the place of those that ask nothing, or wait */
     CONTROL_MAX_UNREAD = 1 << 22, /* bytes a client may leave unread before it is dropped */
 };
 
@@ -39,11 +39,13 @@ struct control_ops {
 
 /* A control socket and its clients. */
 struct control {
-    struct evloop *loop;           /* where all happens */
-    struct evsrc src;              /* the listening socket, owned */
-    struct client *clients;        /* those connected */
-    struct client *dead;           /* those to be freed by control_reap() */
-    unsigned nclients;             /* entries of clients */
+    struct evloop *loop;    /* where all happens */
+    struct evsrc src;       /* the listening socket, owned */
+    struct client *clients; /* those connected */
+    struct client *dead;    /* those to be freed by control_reap() */
+    uint64_t idle_ns;       /* silence after which a client has to make room for another */
+    bool stalled;           /* somebody waits who could not be taken */
+    unsigned nclients;      /* entries of clients */
     const struct control_ops *ops; /* what the owner does */
     void *arg;                     /* its first argument */
 };
@@ -53,11 +55,16 @@ struct control {
 int control_init(struct control *c, struct evloop *loop, int listener,
                  const struct control_ops *ops, void *arg);
 
-/* Drops all clients, after giving them up to flush_ms to read what was sent. */
+/* Drops all clients, after giving them flush_ms, all together, to read what was sent. */
 void control_exit(struct control *c, int flush_ms);
 
-/* Frees clients that are gone.  Between two batches of the loop. */
+/* Frees clients that are gone, and tries again to take those who wait.  Between two batches of the
+ * loop; from time to time while control_stalled(). */
 void control_reap(struct control *c);
+
+/* True while a client waits that could not be taken: too many are there, or the process has no
+ * descriptor left.  The socket is not watched meanwhile, it would be ready all the time. */
+bool control_stalled(const struct control *c);
 
 /* Answers a client's request; takes the reference to rep. */
 void control_reply(struct client *cl, struct json_t *rep);

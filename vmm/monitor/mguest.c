@@ -32,6 +32,7 @@
 enum {
     BATCH = 16,        /* messages taken from one cell before the loop looks elsewhere */
     LAST_BATCH = 1024, /* messages taken from one that has ended */
+    ASK_MAX = 256,     /* requests a cell may leave unanswered */
 };
 
 static const uint64_t SLAY_AFTER = 3000000000u; /* ns a cell has to end when told to */
@@ -199,6 +200,7 @@ int mguest_spawn(struct mguest *g, struct err *err)
     if (r)
         return fail_errno(err, EXIT_INTERNAL, -r, "socketpair for guest %s", g->cfg->name);
     proto_init(&g->chan, sv[0], PROTO_AT_MONITOR);
+    proto_no_fds(sv[0]);
     r = spawn(g, sv[1]);
     close(sv[1]);
     if (r)
@@ -241,12 +243,16 @@ uint32_t mguest_ask(struct mguest *g, enum proto_type type, const void *body, si
 {
     struct proto_out out = {.type = type, .body = body, .len = len};
 
-    if (g->src.fd < 0)
+    if (g->src.fd < 0 || g->unanswered >= ASK_MAX)
         return 0;
     if (!++g->seq)
         g->seq = 1;
     out.seq = g->seq;
     g->unanswered += type != PROTO_GO;
+    if (type == PROTO_PAUSE || type == PROTO_RESUME) {
+        g->halt = type == PROTO_PAUSE;
+        g->halt_seq = g->seq;
+    }
     if (proto_send(&g->chan, &out)) {
         mguest_slay(g); /* it does not read: it hangs, or is gone */
         return 0;
@@ -304,6 +310,7 @@ static void take_ended(struct mguest *g, const struct proto_msg *m)
         return;
     }
     g->told = true;
+    g->kill_at = 0; /* that is done; slay_at sees to the process */
     g->res.end = (enum cell_end)e.end;
     g->res.status = e.status;
     g->res.ready_ns = e.ready_ns;
@@ -321,6 +328,18 @@ static void take_ended(struct mguest *g, const struct proto_msg *m)
         g->stat = NULL;
     }
     g->slay_at = mguest_now() + SLAY_AFTER;
+}
+
+/* REPLY: what it says of the guest's state holds whether or not the asker is still there. */
+static void take_reply(struct mguest *g, const struct proto_msg *m)
+{
+    struct proto_status st;
+
+    memcpy(&st, m->body, sizeof(st));
+    g->unanswered--;
+    if (m->seq == g->halt_seq && !st.status)
+        g->paused = g->halt;
+    g->host->ops->reply(g->host->arg, g, m);
 }
 
 /* Does what a message asks, if it may come in this state. */
@@ -346,8 +365,7 @@ static void handle(struct mguest *g, const struct proto_msg *m)
     case PROTO_REPLY:
         if (!g->unanswered || !m->seq || m->seq > g->seq)
             break;
-        g->unanswered--;
-        g->host->ops->reply(g->host->arg, g, m);
+        take_reply(g, m);
         return;
     case PROTO_FAILED:
         if (g->told || g->err.status)
@@ -426,6 +444,16 @@ static void conclude_told(struct mguest *g)
              fault ? fault : "");
 }
 
+/* How a guest ended that never ran: as its cell said. */
+static void conclude_failed(struct mguest *g)
+{
+    static const char head[] = "failed: ";
+    size_t n = sizeof(head) - 1;
+
+    memcpy(g->result, head, n);
+    proto_text(g->result + n, sizeof(g->result) - n, g->err.text, strlen(g->err.text));
+}
+
 /* How a guest ended whose process just ended; wstatus is wait's. */
 static void conclude(struct mguest *g, int wstatus)
 {
@@ -444,7 +472,7 @@ static void conclude(struct mguest *g, int wstatus)
     if (g->why == WHY_RUBBISH)
         snprintf(g->result, sizeof(g->result), "failed: its cell broke the protocol");
     else if (g->err.status)
-        snprintf(g->result, sizeof(g->result), "failed: %.300s", g->err.text);
+        conclude_failed(g);
     else
         snprintf(g->result, sizeof(g->result), by_us ? "ok" : "failed: %s", g->end);
     if (!g->err.status)
@@ -484,9 +512,27 @@ static void pid_ready(void *arg, uint32_t revents)
         process_ended(g, wstatus);
 }
 
+void mguest_stop(struct mguest *g, uint64_t timeout_ms)
+{
+    uint64_t at = mguest_now() + timeout_ms * 1000000u;
+
+    if (g->state != MGUEST_RUNNING) { /* there is no guest yet that could be asked */
+        mguest_end(g, WHY_NOW);
+        return;
+    }
+    if (!g->pid || g->told || g->why == WHY_RUBBISH)
+        return;
+    if (g->halt) /* a guest that stands still, or soon will, cannot switch itself off */
+        mguest_ask(g, PROTO_RESUME, NULL, 0);
+    g->why = WHY_ASKED;
+    mguest_ask(g, PROTO_STOP, NULL, 0);
+    if (timeout_ms && (!g->kill_at || at < g->kill_at))
+        g->kill_at = at;
+}
+
 void mguest_end(struct mguest *g, enum mguest_why why)
 {
-    if (!g->pid || g->told)
+    if (!g->pid || g->told || g->why == WHY_RUBBISH)
         return; /* it is ending already */
     g->why = why;
     g->kill_at = 0;
@@ -512,8 +558,11 @@ uint64_t mguest_deadline(const struct mguest *g)
 
 void mguest_expire(struct mguest *g, uint64_t now)
 {
-    if (g->kill_at && now >= g->kill_at)
+    if (g->kill_at && now >= g->kill_at) {
+        g->kill_at =
+            0; /* even if there is nothing to end: what is past must not be due again */
         mguest_end(g, WHY_LATE);
+    }
     if (g->slay_at && now >= g->slay_at) {
         log_warn("the cell of guest %s does not end and is killed", g->cfg->name);
         mguest_slay(g);

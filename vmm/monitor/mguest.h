@@ -71,9 +71,11 @@ struct mguest {
     pid_t pid;                      /* its process, 0: none or reaped */
     struct evsrc pidsrc;            /* pidfd, owned; -1: none */
     uint32_t seq;                   /* number of the last request */
-    uint32_t unanswered;            /* requests the cell has yet to answer */
+    uint32_t unanswered;            /* requests the cell has yet to answer, at most ASK_MAX */
+    uint32_t halt_seq;              /* number of the last PAUSE or RESUME; 0: none yet */
+    bool halt;                      /* that was a PAUSE */
     enum mguest_state state;        /* see the head */
-    bool paused;                    /* as the monitor asked */
+    bool paused;                    /* its cell said so, in answer to halt_seq */
     enum mguest_why why;            /* why it is being ended */
     uint64_t kill_at;               /* when it is ended unless it ended by itself; 0: never */
     uint64_t slay_at;               /* when its process is killed if still there; 0: never */
@@ -111,8 +113,13 @@ int mguest_listen(struct mguest *g, struct err *err);
 /* MADE -> RUNNING. */
 void mguest_go(struct mguest *g);
 
-/* Sends a request to the cell; returns its number, 0 when the cell is not there (any more). */
+/* Sends a request to the cell; returns its number, 0 when the cell is not there (any more) or has
+ * too many to answer already. */
 uint32_t mguest_ask(struct mguest *g, enum proto_type type, const void *body, size_t len);
+
+/* Presses the power button of a guest that runs, paused or not; after timeout_ms (0: never) it is
+ * ended.  A time set before stands if it comes first.  One that does not run yet is ended. */
+void mguest_stop(struct mguest *g, uint64_t timeout_ms);
 
 /* Ends the guest: asks its cell to, and kills the process when that is not done soon. */
 void mguest_end(struct mguest *g, enum mguest_why why);

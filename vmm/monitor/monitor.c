@@ -26,6 +26,10 @@
 
 enum { SIGNAL_TIMEOUT_MS = 30000 }; /* from a signal's power button to the end of who is left */
 
+static const uint64_t START_LIMIT = 60000000000u; /* ns; see monitor.start_limit */
+static const uint64_t RETRY_NS =
+    500000000; /* until clients that could not be taken are tried again */
+
 struct mguest *monitor_guest(struct monitor *m, const char *name)
 {
     for (unsigned i = 0; i < m->site->nguests; i++)
@@ -43,6 +47,7 @@ static void guest_made(void *arg, struct mguest *g)
 
     (void)g;
     m->made++;
+    m->start_by = mguest_now() + m->start_limit;
 }
 
 /* Passed on to who shows progress. */
@@ -76,22 +81,6 @@ static const struct mguest_ops guest_ops = {
 
 /* ---- ending ---- */
 
-void monitor_stop_guest(struct mguest *g, uint64_t timeout_ms)
-{
-    if (g->state != MGUEST_RUNNING) { /* there is no guest yet that could be asked */
-        mguest_end(g, WHY_NOW);
-        return;
-    }
-    if (g->paused) { /* a guest that stands still cannot switch itself off */
-        g->paused = false;
-        mguest_ask(g, PROTO_RESUME, NULL, 0);
-    }
-    g->why = WHY_ASKED;
-    mguest_ask(g, PROTO_STOP, NULL, 0);
-    if (timeout_ms)
-        g->kill_at = mguest_now() + timeout_ms * 1000000u;
-}
-
 void monitor_stop(struct monitor *m, bool now, uint64_t timeout_ms)
 {
     m->stopping = true;
@@ -101,7 +90,7 @@ void monitor_stop(struct monitor *m, bool now, uint64_t timeout_ms)
         if (now)
             mguest_end(&m->guests[i], WHY_NOW);
         else
-            monitor_stop_guest(&m->guests[i], timeout_ms);
+            mguest_stop(&m->guests[i], timeout_ms);
     }
 }
 
@@ -185,6 +174,7 @@ int monitor_open(struct monitor *m, const struct site_cfg *site, const struct pl
                           .sigsrc.fd = -1,
                           .control.src.fd = -1,
                           .begin_ns = mguest_now(),
+                          .start_limit = START_LIMIT,
                           .loop = {.epfd = -1, .wakefd = -1}};
     r = site_claim(&m->place, site, err);
     if (r)
@@ -213,6 +203,7 @@ void monitor_close(struct monitor *m)
 {
     for (unsigned i = 0; m->guests && i < m->site->nguests; i++)
         mguest_slay(&m->guests[i]); /* all at once; they are reaped below */
+    requests_fail(m); /* who still waits is told that there is nothing to wait for */
     if (m->control.src.fd >= 0)
         control_exit(&m->control, 1000); /* before the consoles that clients watch */
     requests_exit(m);
@@ -245,6 +236,9 @@ static void step(struct monitor *m)
     uint64_t at = requests_deadline(m), now = mguest_now();
     int timeout = -1; /* ms; for ever when nothing is due */
 
+    at = earlier(at, m->start_by);
+    if (control_stalled(&m->control))
+        at = earlier(at, now + RETRY_NS);
     for (unsigned i = 0; i < m->site->nguests; i++)
         at = earlier(at, mguest_deadline(&m->guests[i]));
     if (at)
@@ -268,6 +262,19 @@ static const struct mguest *first_ended(const struct monitor *m)
     return NULL;
 }
 
+/* No cell got ready for too long: names the first that is not. */
+static int too_slow(const struct monitor *m, struct err *err)
+{
+    const struct mguest *g = m->guests;
+
+    while (g->state != MGUEST_MAKING)
+        g++;
+    return fail(err, EXIT_GUEST, ETIMEDOUT,
+                "guest %s: its cell (process %d) is not made after %.3g s without progress: a "
+                "host this slow needs a longer --start-limit",
+                g->cfg->name, (int)g->pid, (double)m->start_limit / 1e9);
+}
+
 /* Starts all processes, waits until every cell is made, and starts the consoles. */
 static int make_all(struct monitor *m, struct err *err)
 {
@@ -279,8 +286,11 @@ static int make_all(struct monitor *m, struct err *err)
         if (r)
             return r;
     }
-    while (m->made < m->site->nguests && !m->ended && !m->stopping)
+    m->start_by = mguest_now() + m->start_limit;
+    while (m->made < m->site->nguests && !m->ended && !m->stopping &&
+           mguest_now() < m->start_by)
         step(m);
+    m->start_by = 0;
     /* why it ended is the site's error; its cell may have named the guest already */
     g = first_ended(m);
     if (g && strncmp(g->err.text, "guest ", 6) != 0)
@@ -289,6 +299,8 @@ static int make_all(struct monitor *m, struct err *err)
         return fail(err, g->err.status, EIO, "%s", g->err.text);
     if (m->stopping || m->ended)
         return fail(err, EXIT_GUEST, EINTR, "the site was ended before it ran");
+    if (m->made < m->site->nguests)
+        return too_slow(m, err);
     for (unsigned i = 0; !r && i < m->site->nguests; i++)
         r = mguest_listen(&m->guests[i], err);
     return r;

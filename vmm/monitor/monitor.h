@@ -33,21 +33,24 @@ struct monitor_events {
 
 /* The monitor. */
 struct monitor {
-    const struct site_cfg *site;         /* what it runs */
-    struct site_place place;             /* its socket, lock and directory */
-    struct evloop loop;                  /* its one loop */
-    struct control control;              /* clients */
-    struct vswitch *subnet;              /* NULL when no guest has a port */
-    struct mguest_host host;             /* what its guests share */
-    struct mguest *guests;               /* site->nguests entries */
-    unsigned made;                       /* guests that reached MADE */
-    unsigned ended;                      /* guests in ENDED */
-    bool going;                          /* all were told to run */
-    bool stopping;                       /* all were asked to end */
-    struct evsrc sigsrc;                 /* signalfd, owned; -1: none */
-    struct op *ops;                      /* requests that wait for something (requests.c) */
-    struct op *dead_ops;                 /* those that are done, until the next batch */
-    uint64_t begin_ns;                   /* when monitor_open() began */
+    const struct site_cfg *site; /* what it runs */
+    struct site_place place;     /* its socket, lock and directory */
+    struct evloop loop;          /* its one loop */
+    struct control control;      /* clients */
+    struct vswitch *subnet;      /* NULL when no guest has a port */
+    struct mguest_host host;     /* what its guests share */
+    struct mguest *guests;       /* site->nguests entries */
+    unsigned made;               /* guests that reached MADE */
+    unsigned ended;              /* guests in ENDED */
+    bool going;                  /* all were told to run */
+    bool stopping;               /* all were asked to end */
+    struct evsrc sigsrc;         /* signalfd, owned; -1: none */
+    struct op *ops;              /* requests that wait for something (requests.c) */
+    struct op *dead_ops;         /* those that are done, until the next batch */
+    uint64_t begin_ns;           /* when monitor_open() began */
+    uint64_t start_limit;        /* ns that may pass while cells are made and none gets ready;
+                                            the caller may change it before monitor_run() */
+    uint64_t start_by;           /* when the start is given up; 0: never, all are made */
     const struct monitor_events *events; /* what is told */
     void *arg;                           /* first argument of events */
 };
@@ -73,8 +76,5 @@ struct mguest *monitor_guest(struct monitor *m, const char *name);
 /* Asks all guests to end: by the power button, and after timeout_ms (0: never) for good; or for
  * good at once. */
 void monitor_stop(struct monitor *m, bool now, uint64_t timeout_ms);
-
-/* Presses one guest's power button; after timeout_ms (0: never) it is ended. */
-void monitor_stop_guest(struct mguest *g, uint64_t timeout_ms);
 
 #endif

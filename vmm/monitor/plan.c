@@ -19,7 +19,8 @@ static struct place_want want_of(const struct guest_cfg *g)
                            .memory = g->memory,
                            .nnodes = g->nnodes,
                            .hugetlb = g->hugetlb,
-                           .views = g->views};
+                           .views = g->views,
+                           .one_node = g->placement == CFG_PLACE_ONE_NODE};
 
     INVARIANT(g->nnodes <= TOPO_MAX_NODES, "the configuration bounds the number of nodes");
     for (unsigned i = 0; i < g->nnodes; i++)

@@ -218,11 +218,13 @@ int report_result(const struct report *r, const char *path, struct err *err)
     json_t *a = json_array(), *o;
     int e = 0;
 
+    errno = 0;
     for (unsigned i = 0; i < r->m->site->nguests; i++)
         json_array_append_new(a, result_json(&r->m->guests[i]));
     o = json_pack("{s:s, s:o}", "site", r->m->site->name, "guests", a);
     if (json_dump_file(o, tmp, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) || rename(tmp, path))
-        e = fail_errno(err, EXIT_RESOURCE, errno, "the result file %s cannot be written", path);
+        e = fail_errno(err, EXIT_RESOURCE, errno ? errno : EIO,
+                       "the result file %s cannot be written", path);
     if (e)
         unlink(tmp);
     json_decref(o);

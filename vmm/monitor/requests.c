@@ -57,6 +57,8 @@ static const struct request requests[];
 
 static const uint64_t REPLY_NS = 10000000000u; /* a cell has so long to answer */
 
+#define NO_ANSWER "the cell of guest %s does not answer"
+
 /* ---- ops ---- */
 
 /* Makes an op of a client that waits. */
@@ -116,6 +118,13 @@ static void client_gone(void *arg, struct client *cl)
             op_free(op);
             return;
         }
+}
+
+void requests_fail(struct monitor *m)
+{
+    while (m->ops)
+        op_reply(m->ops,
+                 control_error(EXIT_GUEST, "site %s was ended before it ran", m->site->name));
 }
 
 void requests_exit(struct monitor *m)
@@ -219,8 +228,7 @@ void requests_expire(struct monitor *m, uint64_t now)
         if (!due->deadline || now < due->deadline)
             continue;
         if (due->wait == WAIT_REPLY)
-            op_reply(due, control_error(EXIT_GUEST, "the cell of guest %s does not answer",
-                                        due->g->cfg->name));
+            op_reply(due, control_error(EXIT_GUEST, NO_ANSWER, due->g->cfg->name));
         else
             op_reply(due, control_error(EXIT_GUEST, "%s%s still runs",
                                         due->g ? "guest " : "the site ",
@@ -239,7 +247,10 @@ static void ask(struct monitor *m, struct client *cl, struct mguest *g, enum pro
     struct op *op;
 
     if (!seq) {
-        control_reply(cl, control_error(EXIT_GUEST, "guest %s does not run", g->cfg->name));
+        control_reply(cl,
+                      g->state == MGUEST_RUNNING && g->pid
+                          ? control_error(EXIT_GUEST, NO_ANSWER, g->cfg->name)
+                          : control_error(EXIT_GUEST, "guest %s does not run", g->cfg->name));
         return;
     }
     op = op_new(m, cl, WAIT_REPLY, g);
@@ -286,8 +297,6 @@ void requests_reply(struct monitor *m, struct mguest *g, const struct proto_msg 
         op_reply(op, cell_error(op, st.status));
         return;
     }
-    if (op->type == PROTO_PAUSE || op->type == PROTO_RESUME)
-        g->paused = op->type == PROTO_PAUSE;
     if (op->type != PROTO_STAT) {
         op_reply(op, guests_answer(m, g));
         return;
@@ -367,7 +376,7 @@ static void do_stop(struct monitor *m, struct client *cl, struct mguest *g, cons
 {
     op_new(m, cl, WAIT_END, g);
     if (g->state != MGUEST_ENDED)
-        monitor_stop_guest(g, timeout_of(req));
+        mguest_stop(g, timeout_of(req));
     requests_ended(m);
 }
 

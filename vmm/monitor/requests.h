@@ -29,6 +29,9 @@ uint64_t requests_deadline(const struct monitor *m);
 /* Answers those whose time is over. */
 void requests_expire(struct monitor *m, uint64_t now);
 
+/* Answers all that still wait: the site ended before it ran. */
+void requests_fail(struct monitor *m);
+
 /* Forgets all that wait. */
 void requests_exit(struct monitor *m);
 

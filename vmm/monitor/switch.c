@@ -22,6 +22,7 @@
 
 #include "base/err.h"
 #include "base/evloop.h"
+#include "vmm/cell/proto.h"
 #include "vmm/device/net_fd.h"
 
 enum {
@@ -284,6 +285,7 @@ int vswitch_port(struct vswitch *s, const char *guest, int *peer_fd, struct err 
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
         return fail_errno(err, EXIT_INTERNAL, errno, "socketpair for the virtual subnet");
+    proto_no_fds(pair[0]);
     net_fd_room(pair[0]);
     net_fd_room(pair[1]);
     p = xcalloc(1, sizeof(*p));

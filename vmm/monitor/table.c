@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "vmm/cell/proto.h"
 
 void table_init(struct table *t, const char *const *heads, unsigned ncols)
 {
@@ -20,10 +21,10 @@ void table_init(struct table *t, const char *const *heads, unsigned ncols)
 
 void table_cell(struct table *t, const char *fmt, ...)
 {
-    char *c;
+    char raw[TABLE_CELL], *c;
     va_list ap;
-    /* rows are not known beforehand: double as they come */
 
+    /* rows are not known beforehand: double as they come */
     if (t->n == t->cap) {
         t->cap = t->cap ? 2 * t->cap : 64;
         t->cells = realloc(t->cells, t->cap * sizeof(*t->cells));
@@ -31,12 +32,10 @@ void table_cell(struct table *t, const char *fmt, ...)
     }
     c = t->cells[t->n++];
     va_start(ap, fmt);
-    vsnprintf(c, TABLE_CELL, fmt, ap);
+    vsnprintf(raw, sizeof(raw), fmt, ap);
     va_end(ap);
     /* whatever a guest or cell put in, the terminal gets plain text */
-    for (; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = ' ';
+    proto_text(c, TABLE_CELL, raw, strlen(raw));
 }
 
 /* Columns a text takes on a terminal: continuation bytes of UTF-8 take none. */
