@@ -8,6 +8,7 @@
 #   make lint         format, cppcheck, clang-tidy
 #   make lab          a shell in the emulated NUMA machine; make lab-test runs its tests
 #   make bench-boot   boot time and memory beside QEMU, into docs/results
+#   make memsys-check the lab's model of caches and memories, held against known answers (memsys-build builds it)
 #   make install      into $(DESTDIR)$(PREFIX); make uninstall takes it away
 #   make clean
 #

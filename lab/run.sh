@@ -27,6 +27,7 @@ dists=()
 in=
 out=
 plugin=
+memsys=
 shmem=advise
 interactive=no
 quiet=no
@@ -69,6 +70,9 @@ usage: lab/run.sh [OPTION...] -- SCRIPT|COMMAND [ARGUMENT...]
                           (advise)
   --plugin SO,ARGS        load a TCG plugin; %R in ARGS is a directory of this run, in which the
                           files node0, node1 ... are the nodes' memories
+  --memsys MACHINE[,KEY=VALUE...]
+                          model that machine's memory (bench/memsys), with its distances; keys:
+                          sample, quantum, slow, interval, trace=FILE, trace_most, checktlb
   --append WORDS          more words for the emulated machine's kernel command line
   --extra ARG             one more argument for QEMU (repeat it)
   --log FILE              keep the emulated machine's kernel log there
@@ -101,6 +105,7 @@ parse() {
 		--disk) disks+=("$(from_caller "$2")") ;;
 		--shmem) shmem=$2 ;;
 		--plugin) plugin=$2 ;;
+		--memsys) memsys=$2 ;;
 		--append) append=$2 ;;
 		--extra) extra+=("$2") ;;
 		--log) log=$(from_caller "$2") ;;
@@ -229,6 +234,31 @@ export LAB_NODES=$nodes LAB_CPUS=$cpus LAB_MEM=$mem TERM=${TERM:-linux}
 END
 }
 
+# The memory-system model: its plugin, the distances of the machine it charges for, and the memory it
+# shares with programs in the lab (LAB_REGION: its size, for trying one that is too small).
+prepare_memsys() {
+	local model=${memsys%%,*} keys=,${memsys#*,} tool=$B/bench/memsys/memsys size distances
+	[ "$model" != "$memsys" ] || keys=
+	[ "$thread" = single ] || die 2 "--memsys needs --thread single"
+	if [ ! -x "$tool" ] || [ ! -e "$tool.so" ]; then make -s "B=$B" memsys-build >&2; fi
+	if [ ${#dists[@]} = 0 ]; then
+		distances=$("$tool" slit "$model" "$nodes") || exit 2
+		read -r -a dists <<<"$distances"
+	fi
+	size=$("$tool" size "$((nodes * cpus))" "$nodes" "$mem") || exit 2
+	size=${LAB_REGION:-$size}
+	truncate -s "$size" "$shm/region"
+	# A trace's file is meant from the caller's directory.
+	if [[ $keys =~ ,trace=([^,]+) ]]; then
+		keys=${keys/",trace=${BASH_REMATCH[1]}"/",trace=$(from_caller "${BASH_REMATCH[1]}")"}
+	fi
+	distances=${dists[*]}
+	machine+=(-plugin "$tool.so,machine=$model,nodes=$nodes,cpus=$cpus,node_mb=$mem,\
+dist=${distances// /:},mem=$shm/node,region=$shm/region$keys")
+	devices+=(-object "memory-backend-file,id=region,size=$size,mem-path=$shm/region,share=on"
+		-device ivshmem-plain,memdev=region)
+}
+
 # The machine: node i has CPUs i*C .. i*C+C-1 and a memory of its own; a plugin finds the nodes'
 # memories by file.
 # shellcheck disable=SC2054 # the commas are QEMU's
@@ -241,11 +271,12 @@ prepare_machine() {
 	if [ "${LAB_SVMFIX:-yes}" = yes ] && [ "$(head -c 4 "$LAB/svmfix.so" | tail -c 3)" = ELF ]; then
 		machine+=(-plugin "$LAB/svmfix.so,log=$run/dropped")
 	fi
-	if [ -n "$plugin" ]; then
+	if [ -n "$plugin$memsys" ]; then
 		shm=$(mktemp -d /dev/shm/disco-lab.XXXXXX)
 		ln -s "$shm" "$run/shm"
-		machine+=(-plugin "${plugin//%R/$shm}")
 	fi
+	[ -z "$plugin" ] || machine+=(-plugin "${plugin//%R/$shm}")
+	[ -z "$memsys" ] || prepare_memsys
 	for ((i = 0; i < nodes; i++)); do
 		backend=memory-backend-ram,id=m$i,size=${mem}M
 		[ -z "$shm" ] ||
