@@ -6,6 +6,8 @@
 #   memsys-check  holds the model against known answers; MEMSYS_REPS=5 repetitions
 #   bench-pagecost  page work beside the kernel's own, natively (bench/pagecost)
 #   bench-replay  placement policies by replay (bench/replay)
+#   bench-numa    modelled time of workloads by where a guest's memory is; NUMA_ARGS='--reps 1 ...' (bench/numa/numa
+#                 --help); a quarter of an hour
 #   bench-boot    boot time, CPU time, exits and private memory beside QEMU; BOOT_REPS=5 boots of each
 
 BENCH_BOOT := $(B)/bench/boot

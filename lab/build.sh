@@ -4,8 +4,8 @@
 # build.sh: makes what the lab is built of, from Debian packages: kernels, initramfs, the guests'
 # userlands.
 #
-# Use:      lab/build.sh [base|image|all]   base: kernels and initramfs; image: the Debian disk as
-#           well (default all)
+# Use:      lab/build.sh [base|image|all|bench]   base: kernels and initramfs; image, all (default): the
+#           Debian disk as well; bench: the benchmarks' disk
 # Gives:    in $LAB (default $B/lab, B default build):
 #             host-vmlinux, host.cpio, host/      the emulated machine's kernel (unmodified),
 #                                                 initramfs, modules
@@ -14,6 +14,7 @@
 #                                                 measures the time stamp counter
 #             guest-busybox.cpio.gz               the small guest: lab/guest/init and its jobs
 #             debian.ext4, debian.list            a real Debian root disk; its packages, versions
+#             bench.ext4, bench.list              programs that the benchmarks of bench/numa run
 # Holds:    nothing is installed on the machine; what is there and newer than its sources is kept;
 #           one at a time (a lock), and a file appears only when it is complete.
 # shellcheck disable=SC2086,SC2016 # lists of names are meant to split; formats are apt's and awk's
@@ -38,6 +39,8 @@ UNUSED='drivers/gpu drivers/media drivers/infiniband drivers/isdn drivers/scsi d
 # The real userland: a compiler and make, tools for disks and networks, a system manager, a login.
 IMAGE_PACKAGES='systemd-sysv udev dbus login gcc libc6-dev make fio iproute2 iputils-ping
                 netcat-openbsd wget kmod procps busybox-static stress-ng'
+# What the benchmarks run: a compiler, a ray tracer, a logic simulator, a database.
+BENCH_PACKAGES='gcc libc6-dev make tachyon-bin-nox iverilog sqlite3'
 # The package whose source the guests compile.
 DEMO_SOURCE=bzip2
 
@@ -260,8 +263,21 @@ demo_source() {
 	cp -r "$state"/out/*/. "$1/"
 }
 
-# fill_image ROOT: what makes the unpacked packages a guest of ours.
-fill_image() {
+# fill_bench ROOT: what the benchmarks need beside the packages.
+fill_bench() {
+	cp -r "$tmp/demo" "$1/usr/src/demo"
+	chown -R 0:0 "$1/usr/src/demo"
+	rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/*
+	mkdir "$1/usr/src/numa"
+	cp bench/numa/jobs/* bench/numa/disk.sh bench/memsys/roi.h "$1/usr/src/numa/"
+	# There are no devices in there, and compilers look for this one.
+	: >"$1/dev/null"
+	chroot "$1" /bin/sh /usr/src/numa/disk.sh >&2
+	rm "$1/dev/null"
+}
+
+# fill_debian ROOT: what makes the unpacked packages a guest of ours.
+fill_debian() {
 	local root=$1 unit
 	mkdir -p "$root/lib/modules" "$root/etc/systemd/system"
 	cp -r "$LAB/guest/lib/modules/." "$root/lib/modules/"
@@ -294,43 +310,58 @@ make_ext4() {
 	mke2fs -q -t ext4 -L debian -m 1 -E lazy_itable_init=0,lazy_journal_init=0 -d "$1" "$2"
 }
 
-# The Debian disk. Without root everything below happens in a user namespace of ours.
-debian_image() {
-	local suite root=$tmp/root inside=
-	stale "$LAB/debian.ext4" lab/guest/debian "$LAB/guest-vmlinux" || return 0
+# disk NAME PACKAGES: makes NAME.ext4 of these packages and what fill_NAME adds, and NAME.list. Without
+# root everything below happens in a user namespace of ours.
+disk() {
+	local suite name=$1 packages=$2 root=$tmp/root inside=
 	suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 	if [ "$(id -u)" != 0 ] && [ "${LAB_INSIDE:-}" != yes ]; then
 		inside='unshare --map-root-user --map-auto --'
 	fi
-	demo_source "$tmp/demo"
-	say "Debian userland: $suite with" $IMAGE_PACKAGES "(a minute or two)"
+	[ -d "$tmp/demo" ] || demo_source "$tmp/demo"
+	say "userland: $suite with" $packages "(a minute or two)"
 	sources deb >"$tmp/sources.list"
-	mmdebstrap --quiet --variant=minbase --include="$(echo $IMAGE_PACKAGES | tr ' ' ',')" \
+	mmdebstrap --quiet --variant=minbase --include="$(echo $packages | tr ' ' ',')" \
 		--aptopt='APT::Install-Recommends "false"' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-		"$suite" "$tmp/debian.tar" "$tmp/sources.list" >"$tmp/mmdebstrap.log" 2>&1 || {
+		"$suite" "$tmp/disk.tar" "$tmp/sources.list" >"$tmp/mmdebstrap.log" 2>&1 || {
 		tail -n 20 "$tmp/mmdebstrap.log" >&2
 		die 1 "mmdebstrap failed"
 	}
-	say "Debian disk"
+	say "disk $name.ext4"
 	export LAB B tmp
-	$inside bash -euo pipefail -c "$(declare -f fill_image make_ext4 say)
+	$inside bash -euo pipefail -c "$(declare -f fill_debian fill_bench make_ext4 say)
 		mkdir '$root'
-		tar -x --numeric-owner -C '$root' --exclude='./dev/*' -f '$tmp/debian.tar'
-		rm '$tmp/debian.tar'
-		fill_image '$root'
+		tar -x --numeric-owner -C '$root' --exclude='./dev/*' -f '$tmp/disk.tar'
+		rm '$tmp/disk.tar'
+		fill_$name '$root'
 		awk '/^Package: /{p=\$2} /^Version: /{print p, \$2}' '$root/var/lib/dpkg/status' \
-			>'$tmp/debian.list'
-		make_ext4 '$root' '$tmp/debian.ext4'
+			>'$tmp/$name.list'
+		make_ext4 '$root' '$tmp/$name.ext4'
 		rm -rf --one-file-system '$root'"
-	mv "$tmp/debian.list" "$LAB/debian.list"
-	mv "$tmp/debian.ext4" "$LAB/debian.ext4"
+	mv "$tmp/$name.list" "$LAB/$name.list"
+	mv "$tmp/$name.ext4" "$LAB/$name.ext4"
+}
+
+# The Debian disk.
+debian_image() {
+	stale "$LAB/debian.ext4" lab/guest/debian "$LAB/guest-vmlinux" || return 0
+	disk debian "$IMAGE_PACKAGES"
+}
+
+# The benchmarks' disk: made once, or when its packages or what the workloads work on are others.
+bench_image() {
+	local of
+	of=$(echo "$BENCH_PACKAGES" && cat bench/numa/disk.sh bench/numa/jobs/*.{awk,c,v})
+	[ ! -s "$LAB/bench.ext4" ] || [ "$(cat "$LAB/bench.of" 2>/dev/null)" != "$of" ] || return 0
+	disk bench "$BENCH_PACKAGES"
+	echo "$of" >"$LAB/bench.of"
 }
 
 what=${1:-all}
 case $what in
-base | image | all) ;;
-*) die 2 "usage: lab/build.sh [base|image|all]" ;;
+base | image | all | bench) ;;
+*) die 2 "usage: lab/build.sh [base|image|all|bench]" ;;
 esac
 mkdir -p "$LAB"
 REPO_LAB=$(cd "$LAB" && pwd -P)
@@ -343,4 +374,7 @@ kernel guest linux-image-cloud-amd64 linux-image-kvm linux-image-virtual
 host_initramfs
 guest_initramfs
 emulator_tools
-[ "$what" = base ] || debian_image
+case $what in
+image | all) debian_image ;;
+bench) bench_image ;;
+esac

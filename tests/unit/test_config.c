@@ -338,7 +338,8 @@ static void test_round_trip(void **state)
              "vcpus = 300; memory = \"1.5G\"; hugepages = \"hugetlb\";\n"
              "kernel = \"/a b/%n \\\"q\\\" \\\\k\\x01\\n\"; initrd = \"/i%\";\n"
              "cmdline = \"a=%%n b=%n \\\"%g\\\" \\\\ caf\xc3\xa9\"; boot = \"pvh\";\n"
-             "nodes = (\"4-6\", 1023, \"0\"); views = 5; placement = \"interleave\"; clock = \"tsc\";\n"
+             "nodes = (\"4-6\", 1023, \"0\"); views = 5; placement = \"interleave\"; clock = "
+             "\"tsc\";\n"
              "x2apic = true; pin = false; rng = false; balloon = false;\n"
              "debug_exit = true; fwcfg = true; on_reset = \"restart\";\n"
              "ready = \"%g login:\"; weight = 10000;\n"
@@ -348,7 +349,8 @@ static void test_round_trip(void **state)
              "         { type = \"user\"; hostfwd = \"tcp::2%n-:22,udp:127.0.0.1:3%n-"
              "10.0.2.15:3\"; }, { type = \"subnet\" } );\n"
              "console = \"file:/c%n\"; vconsole = { type = \"socket\"; path = \"/s%n\"; };\n"
-             "} );"));
+             "}, { name = \"v\"; kernel = \"/k\"; vcpus = 2; nodes = [1, 0]; vnuma = true; } "
+             ");"));
     for (unsigned i = 0; i < site.nguests; i++)
         round_trip(&site.guests[i]);
     config_free(&site);

@@ -89,6 +89,9 @@ static const struct mistake references[] = {
 static const struct mistake rules[] = {
     {G "vcpus = 2;\nviews = 3;", 2, "got 3 views for 2 vcpus"},
     {G "vcpus = 2; views = 2;\nclock = \"kvmclock\";", 2, "kvmclock works with one view only"},
+    {G "vnuma = true;\nplacement = \"one-node\";", 2, "told which addresses are on which node"},
+    {G "hugepages = \"hugetlb\";\nplacement = \"first-touch\";", 2,
+     "before anyone touches them"},
     {G "vcpus = 2; nodes = [0, 1];\nclock = \"kvmclock\";", 2, "kvmclock works with one view"},
     {G "vcpus = 255;\nx2apic = false;", 2, "want true above 254 vcpus"},
     {G "\nmemory = \"3M\";", 2,

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=dash disable=SC2034,SC2154
+#
+# numa.sh: in a guest of bench/numa: prepares a workload, does it as the region of interest, and says
+# what came out.
+#
+# Takes:    the words cpus=N and work=NAME: /numa/NAME.sh defines prepare, work and result
+#           (and begin, if the region does not begin with work); the disk
+#           of `lab/build.sh bench` on /deb, with what disk.sh made in $made.
+# Gives:    "NUMA-SUM number" of what result prints; "NUMA-STATUS n" of work; "NUMA-DISK n", sectors read
+#           meanwhile.
+# Holds:    programs are in memory before the region begins, and files they write are in memory.
+#           Until then one CPU runs (maxcpus=1): the emulated machine boots it in half the time.
+# The same addresses every time.
+echo 0 >/proc/sys/kernel/randomize_va_space
+mount -t tmpfs -o size=80% tmp /deb/tmp
+mount -t proc proc /deb/proc
+mount -o bind /dev /deb/dev
+export TMPDIR=/tmp
+made=/deb/usr/src/numa
+
+# in_root COMMAND...: on the disk's userland.
+in_root() { chroot /deb "$@"; }
+
+# in_memory PATH...: everything in these files and directories of the disk is in memory from now on.
+in_memory() { (cd /deb && find "$@" -type f -print0 | xargs -0 cat) >/dev/null; }
+
+# sectors: read from the disk so far.
+sectors() { awk '{ print $3 }' /sys/block/vda/stat; }
+
+# on CPU COMMAND...: stays on that CPU.
+on() {
+	mask=$(printf '%x' $((1 << $1)))
+	shift
+	taskset "$mask" "$@"
+}
+
+# Begins the region; a workload may do so elsewhere.
+begin() {
+	roi zero
+	roi empty
+	roi on
+}
+
+# each_of FUNCTION: on every CPU at once, with the CPU's number.
+each_of() {
+	cpu=0
+	pids=
+	while [ $cpu -lt "$cpus" ]; do
+		(
+			taskset -p "$(printf '%x' $((1 << cpu)))" "$(sh -c 'echo $PPID')" >/dev/null
+			"$1" $cpu
+		) &
+		pids="$pids $!"
+		cpu=$((cpu + 1))
+	done
+	bad=0
+	for pid in $pids; do wait "$pid" || bad=$?; done
+	return $bad
+}
+
+# shellcheck source=/dev/null
+. "/numa/$work.sh"
+prepare >/tmp/said 2>&1 || {
+	echo "NUMA-STATUS $? of prepare"
+	tail -n 20 /tmp/said
+	exit 1
+}
+for cpu in /sys/devices/system/cpu/cpu[0-9]*/online; do echo 1 >"$cpu"; done
+before=$(sectors)
+echo "NUMA-READY $(cut -d " " -f 1 /proc/uptime)"
+begin
+work >/tmp/said 2>&1
+status=$?
+roi off
+echo "NUMA-DISK $(($(sectors) - before))"
+echo "NUMA-STATUS $status"
+tail -n 5 /tmp/said
+echo "NUMA-SUM $(result | sha256sum | cut -c 1-16)"
+# A reset ends the guest; a regular end takes seconds in the emulated machine. stty waits until all
+# was sent.
+stty opost
+sleep 0.1
+echo b >/proc/sysrq-trigger
