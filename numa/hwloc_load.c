@@ -43,7 +43,8 @@ static void *find(const char *name)
     return fn;
 }
 
-/* A function of the library under its own name. */
+/* A function of the library under its own name.
+ * NOLINTBEGIN(bugprone-macro-parentheses): the arguments are types and lists. */
 #define FORWARD(ret, name, params, args)     \
     ret name params                          \
     {                                        \
@@ -91,3 +92,4 @@ FORWARD(void, hwloc_bitmap_zero, (hwloc_bitmap_t a), (a))
 FORWARD(void, hwloc_distances_release, (hwloc_topology_t t, struct hwloc_distances_s *d),
         (t, d))
 FORWARD(void, hwloc_topology_destroy, (hwloc_topology_t t), (t))
+/* NOLINTEND(bugprone-macro-parentheses) */

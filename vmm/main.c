@@ -194,6 +194,25 @@ static const struct command commands[] = {
      "  --svg FILE        draw it\n"
      "  --json            print it as JSON\n",
      cmd_topo},
+    {"replay", "TRACE | --synthetic SPEC [OPTIONS]",
+     "Run the placement policies on a trace or a made-up workload",
+     "  --policy NAME     replicate (default), migrate, first-touch, interleave, none, "
+     "carrefour,\n"
+     "                    or all\n"
+     "  --machine M       flash (default), epyc2s, xeon4s, xeon8s, big64, or\n"
+     "                    "
+     "\"nodes=4,cpus=8,local=300,remote=900[,near=130,group=2][,mem=64G]\"\n"
+     "  --synthetic SPEC  private, read, write, ping, phases, mostly, tables, compile, scan, "
+     "mix,\n"
+     "                    mix4, huge, or "
+     "\"mem=1G,intervals=100+private=4096,rate=400+read=512\"\n"
+     "  --source S        what the policy sees: flash (every miss, default) or faults "
+     "(samples)\n"
+     "  --set NAME=VALUE  a threshold or limit of the policy; docs/policies.md lists them\n"
+     "  --guest TAG       of a trace: one guest's records only\n"
+     "  --group N         of a trace: so many of its intervals become one\n"
+     "  --json            print it as JSON\n",
+     cmd_replay},
     {"doctor", "[--json]", "Tell what this host lacks, and what mends it",
      "  --json  as JSON\n\nThe exit status is 0 when guests can run.\n", cmd_doctor},
     {"cell", "NAME", NULL, "", cmd_cell},

@@ -52,6 +52,8 @@ int cmd_wait(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 /* Draws the machine.  In cmd_topo.c. */
 int cmd_topo(int argc, char **argv);
+/* Placement policies on a trace or a made-up workload.  In cmd_replay.c. */
+int cmd_replay(int argc, char **argv);
 /* What this host lacks.  In cmd_doctor.c. */
 int cmd_doctor(int argc, char **argv);
 

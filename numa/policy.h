@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Policies that place guest pages on nodes.  Pure: counters, page states, the machine's
+ * latencies, free memory and a budget in, a list of actions out; no clock, no system call, no
+ * allocation after policy_init().  The pager of a live guest and the replay of a trace call
+ * the same functions.
+ *
+ * Each interval: counters_add() for what was seen; policy_decide() looks at pages that went
+ * wrong (at most tune.examine counts of them), lets the policy judge each, keeps the most
+ * useful actions that budget and free memory allow, and ages the counters.  The caller does
+ * them, as far as it can. What happens besides is told: policy_collapsed() when a write took
+ * a page's replicas away.
+ *
+ * Invariants.  L1: a page moves at most once in tune.rest intervals, and tune.moves times, each
+ * within tune.quick of the last, before it is left alone for a while, twice as long each time.
+ * L2: a page whose replicas were taken away at once tune.collapses times is left alone likewise:
+ * guest page tables behave so.  L3: actions cost at most tune.cpu of CPU time, over any
+ * tune.burst intervals twice that.  L4: no replica goes to a node with less than tune.keep_free
+ * of its memory free; below tune.low_free replicas are evicted before anything else is done.
+ * L5: the same calls give the same actions.
+ * Threads: one at a time for each struct policy.
+ */
+#ifndef DISCO_NUMA_POLICY_H
+#define DISCO_NUMA_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "numa/counters.h"
+#include "numa/topo.h"
+
+/* ---- what policies know ---- */
+
+/* Latencies between nodes.  Nodes are indices of struct topo. */
+struct policy_machine {
+    unsigned nnodes;                             /* 1..TOPO_MAX_NODES */
+    uint16_t ns[TOPO_MAX_NODES][TOPO_MAX_NODES]; /* of a read by [node] of memory on [node] */
+};
+
+/* What one action costs, in ns of CPU time of the guest and its pager together. */
+struct policy_cost {
+    uint32_t migrate, replicate, collapse, evict;             /* a page of 4 KiB */
+    uint32_t migrate_2m, replicate_2m, collapse_2m, evict_2m; /* a whole block */
+    uint32_t broken, broken_2m; /* a guest's write that collapses: it waits for that */
+    uint32_t sample;            /* one fault of a sampled page */
+};
+
+/* Costs as measured on hosts of today (docs/policies.md). */
+extern const struct policy_cost policy_cost_default;
+
+/* A page's state in the page map. */
+struct policy_page {
+    uint64_t replicas; /* bit n: node n holds a replica besides the master */
+    uint8_t home;      /* node of the master */
+    bool fixed;        /* may not move: device memory, a pool page, pinned */
+};
+
+/* How policies ask the page map. */
+struct policy_pages {
+    /* State of a page; false: there is no such page (any more). */
+    bool (*look)(void *arg, uint64_t page, struct policy_page *out);
+    /* The next page with a replica on a node, in a rotation that visits all; false: none. */
+    bool (*next_replica)(void *arg, unsigned node, uint64_t *page);
+};
+
+/* Thresholds and limits.  Times in intervals.  numa/policy_tune.c lists them by name. */
+struct policy_tune {
+    uint32_t trigger;       /* misses by one node that make a page hot */
+    uint32_t sharing;       /* misses by another node that make it a sharer */
+    uint32_t write;         /* writes that keep a page from being replicated */
+    uint32_t decay;         /* bits all counts lose per interval; 32: reset */
+    uint32_t horizon;       /* how long use is believed to go on */
+    uint32_t margin;        /* percent of its cost an action must gain */
+    uint32_t dominate;      /* percent of a shared page's use that draw it to one node */
+    uint32_t rest;          /* a page moves once in so many */
+    uint32_t moves;         /* quick moves before a page is left alone */
+    uint32_t freeze;        /* for so long, doubled each time */
+    uint32_t collapses;     /* replicas lost at once before a page is left alone */
+    uint32_t quick;         /* a move is quick within so many of the last */
+    uint32_t gate;          /* permille of remote use below which nothing is done */
+    uint32_t keep_free;     /* percent of a node's memory that replicas leave free */
+    uint32_t low_free;      /* percent free below which replicas are evicted */
+    uint32_t cpu;           /* permille of the guest's CPU time for actions, on average */
+    uint32_t burst;         /* what was not used may be later, for so many intervals' worth */
+    uint32_t examine;       /* counts (page and node) looked at per interval; 0: all */
+    uint32_t calm;          /* longest pause between two looks at a page that stays remote */
+    uint32_t carrefour_ibs; /* misses that one of Carrefour's samples stands for */
+};
+
+/* One of them by name. */
+struct policy_knob {
+    const char *name;       /* as in `disco replay --set NAME=VALUE` */
+    size_t at;              /* offset in struct policy_tune */
+    uint32_t min, max, def; /* range and default */
+    const char *about;      /* one line */
+};
+
+/* All of them, ended by name == NULL. */
+extern const struct policy_knob policy_knobs[];
+
+/* All defaults. */
+struct policy_tune policy_tune_default(void);
+
+/* Sets one by name: 0, -ENOENT: no such name, -ERANGE: out of its range. */
+int policy_tune_set(struct policy_tune *t, const char *name, uint64_t value);
+
+/* ---- what policies say ---- */
+
+enum act {
+    ACT_NONE,      /* leave it */
+    ACT_MIGRATE,   /* the master moves to node; the page has no replicas */
+    ACT_REPLICATE, /* a replica on node, the master stays */
+    ACT_COLLAPSE,  /* all replicas go; then the master moves to node, if it is elsewhere */
+    ACT_EVICT,     /* the replica on node goes, others stay */
+    ACT_KINDS
+};
+
+/* One thing to do. */
+struct action {
+    uint64_t page;  /* gfn, perhaps with PAGE_BLOCK */
+    uint32_t gain;  /* us it is expected to save; what more useful actions have more of */
+    uint8_t act;    /* enum act */
+    uint8_t node;   /* index */
+    uint8_t from;   /* the master's node, index */
+    uint8_t bucket; /* log2 of gain over cost, for choosing; of no meaning to others */
+};
+
+/* The guest's traffic in the last interval, all pages; all 0: not known, the policy guesses. */
+struct policy_traffic {
+    uint64_t at[TOPO_MAX_NODES]; /* misses served by each node's memory */
+    uint64_t local;              /* of these, asked for by the same node */
+    uint64_t writes;             /* of these, writes */
+};
+
+/* An interval. */
+struct policy_input {
+    uint32_t now;                     /* its number; grows by 1 */
+    uint64_t interval_ns;             /* its length */
+    uint32_t cpus;                    /* of the guest: the budget is a share of their time */
+    struct counters *counters;        /* what was seen; its list is taken, its counts aged */
+    bool keep_age;                    /* the source ages the counters, by 1 bit at a time */
+    const struct policy_pages *pages; /* page map */
+    void *arg;                        /* for pages */
+    uint64_t free[TOPO_MAX_NODES];    /* bytes the guest could get on each node */
+    uint64_t total[TOPO_MAX_NODES];   /* bytes of each node */
+    struct policy_traffic traffic;
+};
+
+/* What a policy has done so far. */
+struct policy_numbers {
+    uint64_t examined;       /* pages judged */
+    uint64_t act[ACT_KINDS]; /* actions told */
+    uint64_t cost_ns;        /* what they were to cost */
+    uint64_t over_budget;    /* actions dropped: budget or room in the list */
+    uint64_t no_memory;      /* dropped: no free memory */
+    uint64_t resting;        /* pages passed over by L1 or L2 */
+    uint64_t gated;          /* intervals in which all was quiet */
+};
+
+struct policy;
+struct policy_judge;
+
+/* A policy. */
+struct policy_ops {
+    const char *name, *about; /* for command lines; one line for people */
+    uint64_t every_ns;        /* decides once in this time; 0: each interval */
+    bool resets;              /* counts are forgotten after each decision, not aged */
+    /* Node for a page that `toucher` touches first; `pages` in the guest. */
+    unsigned (*home)(const struct policy *p, uint64_t page, uint64_t pages, unsigned toucher);
+    /* Looks at the machine before pages are judged; false: nothing to do.  May be NULL. */
+    bool (*begin)(struct policy *p, const struct policy_input *in);
+    /* Judges one page: any number of judge_act().  NULL: pages stay. */
+    void (*judge)(struct policy *p, struct policy_judge *j);
+};
+
+/* All policies; the first is the default. Ended by name == NULL. */
+extern const struct policy_ops policies[];
+
+/* By name; NULL: there is none. */
+const struct policy_ops *policy_by_name(const char *name);
+
+/* ---- using one ---- */
+
+struct policy_hist; /* what was done to pages lately */
+
+/* A policy at work for one guest. */
+struct policy {
+    const struct policy_ops *ops;
+    const struct policy_machine *machine;
+    struct policy_tune tune;
+    struct policy_cost cost;
+    struct policy_hist *hist;            /* owned */
+    struct policy_numbers numbers;       /* since policy_init() */
+    uint64_t since_ns;                   /* time since the last decision, for ops->every_ns */
+    uint64_t tokens;                     /* ns of actions that may be done (L3) */
+    struct counters *counters;           /* of the last interval; the caller's */
+    uint32_t fade;                       /* bits that counts lose per interval */
+    uint64_t wanted;                     /* Carrefour: replications asked for so far */
+    bool replicate, interleave, migrate; /* Carrefour: what the machine's state allows */
+    uint64_t left[TOPO_MAX_NODES];       /* bytes still free, during policy_decide() */
+    uint64_t random;                     /* state of a generator; never 0 */
+    uint8_t order[TOPO_MAX_NODES][TOPO_MAX_NODES]; /* of [node]: nodes, nearest first */
+};
+
+/* Starts one; machine stays the caller's.  tune and cost may be NULL: defaults.  `pages` is
+ * how many pages' history is kept (rounded up to a power of two).  0 or -ENOMEM. */
+int policy_init(struct policy *p, const struct policy_ops *ops,
+                const struct policy_machine *machine, const struct policy_tune *tune,
+                uint32_t pages);
+
+/* Ends it. */
+void policy_exit(struct policy *p);
+
+/* Node for a page touched first by a vCPU of node `toucher`, of a guest of `pages` pages. */
+unsigned policy_home(const struct policy *p, uint64_t page, uint64_t pages, unsigned toucher);
+
+/* Decides on an interval; writes at most `most` actions and returns how many. */
+unsigned policy_decide(struct policy *p, const struct policy_input *in, struct action *out,
+                       unsigned most);
+
+/* A write took away all replicas of a page in interval `now`. */
+void policy_collapsed(struct policy *p, uint64_t page, uint32_t now);
+
+/* An action that was told could not be done: the page is not tried again for tune.rest. */
+void policy_failed(struct policy *p, uint64_t page, uint32_t now);
+
+/* What an action on a page costs, ns. */
+uint64_t policy_cost_of(const struct policy_cost *c, enum act act, uint64_t page);
+
+/* What a write to a page with replicas costs, ns. */
+uint64_t policy_cost_broken(const struct policy_cost *c, uint64_t page);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the policies share while they judge a page: its use, its state, sums, and the way to
+ * say what should be done.  For numa/policy*.c only.  Threads: as policy.h.
+ */
+#ifndef DISCO_NUMA_POLICY_JUDGE_H
+#define DISCO_NUMA_POLICY_JUDGE_H
+
+#include "numa/policy.h"
+
+/* One page before its judge. */
+struct policy_judge {
+    struct page_use use;            /* what was counted */
+    struct policy_page page;        /* where it is */
+    const struct policy_input *in;  /* the interval */
+    uint64_t reads, writes;         /* of all nodes */
+    uint64_t total[TOPO_MAX_NODES]; /* reads and writes by entry of use */
+    unsigned top;                   /* entry of use with most; 0 if there are none */
+    unsigned sharers;               /* nodes with tune.sharing or more */
+    bool may_move, may_copy;        /* L1, L2 allow it */
+    struct action *out;             /* candidates; from here on owned by policy.c */
+    unsigned n, most;               /* of out */
+    uint64_t cost, enough;          /* ns of all candidates, and how much is plenty */
+};
+
+/* Says that something should be done, and the ns it saves per interval. */
+void judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned node,
+               uint64_t gain_ns);
+
+/* Would an action that saves so much per interval repay its cost (tune.horizon, tune.margin)?
+ * */
+bool judge_pays(const struct policy *p, const struct policy_judge *j, enum act act,
+                uint64_t gain_ns);
+
+/* ns saved per interval if the page's only copy were on `node` and not where it is; negative:
+ * lost. */
+int64_t judge_gain_move(const struct policy *p, const struct policy_judge *j, unsigned node);
+
+/* ns saved per interval if the node of entry i of use had a copy of its own; never negative. */
+uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, unsigned i);
+
+/* The nearest node to `node` that holds a copy of the page. */
+unsigned judge_serves(const struct policy *p, const struct policy_page *page, unsigned node);
+
+/* ---- what was done to pages: policy_hist.c ---- */
+
+enum { LEVEL_MAX = 12 };
+
+/* A page's record.  24 bytes, only for pages that something was done to. */
+struct policy_record {
+    uint64_t page;   /* UINT64_MAX: empty */
+    uint32_t moved;  /* interval of the last action, +1; 0: none */
+    uint32_t until;  /* left alone before this interval */
+    uint8_t moves;   /* since the last time it was left alone */
+    uint8_t strikes; /* replicas lost at once, likewise */
+    uint8_t level;   /* how often it was left alone, at most LEVEL_MAX */
+    bool copied;     /* the last action made a replica */
+    uint8_t payback; /* intervals after which that has repaid its cost, at most 255 */
+};
+
+/* A table of so many records, or NULL. */
+struct policy_hist *hist_new(uint32_t pages);
+
+/* Frees it. */
+void hist_free(struct policy_hist *h);
+
+/* The record of a page, NULL: nothing was done to it, or it was long ago. */
+struct policy_record *hist_find(struct policy_hist *h, uint64_t page);
+
+/* The record of a page, a new one if need be, in place of the one that has been quiet
+ * longest. */
+struct policy_record *hist_get(struct policy_hist *h, uint64_t page);
+
+/* ---- the policies: rows of policies[] in policy_table.c ---- */
+
+unsigned home_spread(const struct policy *p, uint64_t page, uint64_t pages, unsigned toucher);
+unsigned home_interleave(const struct policy *p, uint64_t page, uint64_t pages,
+                         unsigned toucher);
+unsigned home_toucher(const struct policy *p, uint64_t page, uint64_t pages, unsigned toucher);
+bool begin_unless_quiet(struct policy *p, const struct policy_input *in);
+bool begin_carrefour(struct policy *p, const struct policy_input *in);
+void judge_migrate(struct policy *p, struct policy_judge *j);
+void judge_replicate(struct policy *p, struct policy_judge *j);
+void judge_carrefour(struct policy *p, struct policy_judge *j);
+
+#endif

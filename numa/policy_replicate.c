@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The policies `migrate` and `replicate` (the default): Verghese et al. (ASPLOS 1996), as
+ * Disco used it, with each action weighed against its cost on this machine.  A page used by
+ * one node moves there; a page read by several is copied to each that reads it enough; a page
+ * written by several stays, unless none of them is near it.  No state but struct policy's.
+ */
+#include "numa/policy_judge.h"
+
+bool begin_unless_quiet(struct policy *p, const struct policy_input *in)
+{
+    uint64_t all = 0;
+
+    for (unsigned i = 0; i < p->machine->nnodes; i++)
+        all += in->traffic.at[i];
+    if (!all || (all - in->traffic.local) * 1000 >= all * p->tune.gate)
+        return true;
+    p->numbers.gated++;
+    return false;
+}
+
+/* Use of the page by the node it is on. */
+static uint64_t home_use(const struct policy_judge *j)
+{
+    for (unsigned i = 0; i < j->use.n; i++)
+        if (j->use.use[i].node == j->page.home)
+            return j->total[i];
+    return 0;
+}
+
+void judge_migrate(struct policy *p, struct policy_judge *j)
+{
+    unsigned node = j->use.use[j->top].node;
+    uint64_t most = j->total[j->top];
+    int64_t gain;
+
+    if (j->page.replicas) { /* another policy was at work here */
+        judge_act(p, j, ACT_COLLAPSE, j->page.home, 0);
+        return;
+    }
+    if (!j->may_move || most < p->tune.trigger || node == j->page.home)
+        return;
+    if (j->sharers > 1 && most * 100 < (j->reads + j->writes) * p->tune.dominate &&
+        home_use(j) >= p->tune.sharing)
+        return;
+    gain = judge_gain_move(p, j, node);
+    if (gain > 0 && judge_pays(p, j, ACT_MIGRATE, (uint64_t)gain))
+        judge_act(p, j, ACT_MIGRATE, node, (uint64_t)gain);
+}
+
+/* Copies a page to those who read it and have no copy. */
+static void copy_to_readers(struct policy *p, struct policy_judge *j)
+{
+    for (unsigned i = 0; i < j->use.n; i++) {
+        unsigned node = j->use.use[i].node;
+        uint64_t gain;
+
+        if (node == j->page.home || (j->page.replicas >> node & 1) ||
+            j->total[i] < p->tune.sharing)
+            continue;
+        gain = judge_gain_copy(p, j, i);
+        if (judge_pays(p, j, ACT_REPLICATE, gain))
+            judge_act(p, j, ACT_REPLICATE, node, gain);
+    }
+}
+
+void judge_replicate(struct policy *p, struct policy_judge *j)
+{
+    bool read_only = j->writes < p->tune.write;
+
+    if (j->page.replicas) {
+        if (read_only && j->may_copy)
+            copy_to_readers(p, j);
+        return;
+    }
+    if (j->sharers < 2 || !read_only)
+        judge_migrate(p, j);
+    else if (j->may_copy && j->total[j->top] >= p->tune.trigger)
+        copy_to_readers(p, j);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Thresholds, limits and costs of policies, with their defaults.  docs/policies.md shows the
+ * measured curve behind each.  No state.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "numa/policy.h"
+
+const struct policy_cost policy_cost_default = {
+    .migrate = 37000,
+    .replicate = 14000,
+    .collapse = 9000,
+    .evict = 9000,
+    .migrate_2m = 1600000,
+    .replicate_2m = 750000,
+    .collapse_2m = 120000,
+    .evict_2m = 125000,
+    .broken = 125000,
+    .broken_2m = 18000000,
+    .sample = 3000,
+};
+
+struct policy_tune policy_tune_default(void)
+{
+    struct policy_tune t = {0};
+
+    for (const struct policy_knob *k = policy_knobs; k->name; k++)
+        policy_tune_set(&t, k->name, k->def);
+    return t;
+}
+
+int policy_tune_set(struct policy_tune *t, const char *name, uint64_t value)
+{
+    for (const struct policy_knob *k = policy_knobs; k->name; k++) {
+        uint32_t v = (uint32_t)value;
+
+        if (strcmp(k->name, name) != 0)
+            continue;
+        if (value < k->min || value > k->max)
+            return -ERANGE;
+        memcpy((char *)t + k->at, &v, sizeof(v));
+        return 0;
+    }
+    return -ENOENT;
+}
+
+uint64_t policy_cost_of(const struct policy_cost *c, enum act act, uint64_t page)
+{
+    bool block = page & PAGE_BLOCK;
+
+    switch (act) {
+    case ACT_MIGRATE:
+        return block ? c->migrate_2m : c->migrate;
+    case ACT_REPLICATE:
+        return block ? c->replicate_2m : c->replicate;
+    case ACT_COLLAPSE:
+        return block ? c->collapse_2m : c->collapse;
+    case ACT_EVICT:
+        return block ? c->evict_2m : c->evict;
+    case ACT_NONE:
+    case ACT_KINDS:
+        break;
+    }
+    return 0;
+}
+
+uint64_t policy_cost_broken(const struct policy_cost *c, uint64_t page)
+{
+    return page & PAGE_BLOCK ? c->broken_2m : c->broken;
+}
+
+#define KNOB(f, lo, hi, d, text)                             \
+    {                                                        \
+#f, offsetof(struct policy_tune, f), lo, hi, d, text \
+    }
+const struct policy_knob policy_knobs[] = {
+    KNOB(trigger, 1, 1 << 24, 8, "misses by one node that make a page hot"),
+    KNOB(sharing, 1, 1 << 24, 4, "misses by another node that make it a sharer"),
+    KNOB(write, 1, 1 << 24, 1, "writes that keep a page from being replicated"),
+    KNOB(decay, 0, 32, 2, "bits all counts lose per interval; 32: reset"),
+    KNOB(horizon, 1, 10000, 8, "intervals that use is believed to go on"),
+    KNOB(margin, 0, 10000, 100, "percent of its cost an action must gain"),
+    KNOB(dominate, 50, 101, 60, "percent of a shared page's use that draw it to one node"),
+    KNOB(rest, 1, 10000, 1, "intervals in which a page moves once"),
+    KNOB(moves, 1, 255, 4, "such moves before a page is left alone"),
+    KNOB(freeze, 1, 10000, 100, "intervals for which it is, doubled each time"),
+    KNOB(collapses, 1, 255, 2, "replicas lost at once before a page is left alone"),
+    KNOB(quick, 1, 10000, 10, "a move within so many of the last one counts"),
+    KNOB(gate, 0, 1000, 10, "permille of remote use below which nothing is done"),
+    KNOB(keep_free, 0, 100, 10, "percent of a node's memory that replicas leave free"),
+    KNOB(low_free, 0, 100, 5, "percent free below which replicas are evicted"),
+    KNOB(cpu, 0, 1000, 30, "permille of the guest's CPU time for actions"),
+    KNOB(burst, 1, 1000, 10, "intervals' worth of that which may be saved up"),
+    KNOB(examine, 0, 1 << 30, 24576, "counts looked at per interval; 0: all"),
+    KNOB(calm, 0, 128, 64, "longest pause between two looks at a page that stays remote"),
+    KNOB(carrefour_ibs, 1, 1 << 24, 64, "misses that one of Carrefour's samples stands for"),
+    {0},
+};

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of numa/policy*.c: what each policy does with pages of each kind, and its limits: L1
+ * moves, L2 pages collapsed at once, L3 the budget, L4 free memory, L5 the same calls give
+ * the same actions.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "numa/policy.h"
+
+#include <cmocka.h> /* last: its fail() is a macro */
+
+enum { NODES = 4, PAGES = 1024, MOST = 4096 };
+
+#define GIB (UINT64_C(1) << 30)
+
+/* A guest of PAGES pages. */
+struct guest {
+    struct policy_page page[PAGES];
+    struct counters counters;
+    struct policy_machine m;
+    struct policy p;
+    struct policy_input in;
+    struct action act[MOST];
+    unsigned n; /* of act, last interval */
+    unsigned rotor;
+};
+
+static bool look(void *arg, uint64_t page, struct policy_page *out)
+{
+    const struct guest *g = arg;
+
+    if (page >= PAGES)
+        return false;
+    *out = g->page[page];
+    return true;
+}
+
+static bool next_replica(void *arg, unsigned node, uint64_t *page)
+{
+    struct guest *g = arg;
+
+    for (unsigned i = 0; i < PAGES; i++) {
+        g->rotor = (g->rotor + 1) % PAGES;
+        if (g->page[g->rotor].replicas >> node & 1) {
+            *page = g->rotor;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const struct policy_pages pages = {look, next_replica};
+
+/* A guest under a policy, all pages on node 0, much free memory. */
+static struct guest *start(const char *policy, const struct policy_tune *tune)
+{
+    struct guest *g = calloc(1, sizeof(*g));
+
+    g->m.nnodes = NODES;
+    for (unsigned a = 0; a < NODES; a++)
+        for (unsigned b = 0; b < NODES; b++)
+            g->m.ns[a][b] = a == b ? 100 : 300;
+    assert_int_equal(counters_init(&g->counters, 4096), 0);
+    assert_int_equal(policy_init(&g->p, policy_by_name(policy), &g->m, tune, 4096), 0);
+    g->in = (struct policy_input){.interval_ns = 100000000,
+                                  .cpus = 64,
+                                  .counters = &g->counters,
+                                  .pages = &pages,
+                                  .arg = g};
+    for (unsigned i = 0; i < NODES; i++)
+        g->in.free[i] = g->in.total[i] = 4 * GIB;
+    return g;
+}
+
+static void end(struct guest *g)
+{
+    policy_exit(&g->p);
+    counters_exit(&g->counters);
+    free(g);
+}
+
+/* One node uses a page. */
+static void use(struct guest *g, uint64_t page, unsigned node, uint32_t r, uint32_t w)
+{
+    counters_add(&g->counters, page, node, (struct node_use){r, w, (uint8_t)node});
+}
+
+/* An interval ends; actions are done. */
+static unsigned decide(struct guest *g)
+{
+    g->n = policy_decide(&g->p, &g->in, g->act, MOST);
+    for (unsigned i = 0; i < g->n; i++) {
+        struct policy_page *p = &g->page[g->act[i].page];
+        unsigned node = g->act[i].node;
+
+        assert_true(g->act[i].page < PAGES && node < NODES);
+        switch (g->act[i].act) {
+        case ACT_MIGRATE:
+            assert_true(!p->replicas && p->home != node);
+            p->home = (uint8_t)node;
+            break;
+        case ACT_REPLICATE:
+            assert_true(p->home != node && !(p->replicas >> node & 1));
+            p->replicas |= UINT64_C(1) << node;
+            break;
+        case ACT_COLLAPSE:
+            p->replicas = 0;
+            p->home = (uint8_t)node;
+            break;
+        case ACT_EVICT:
+            assert_true(p->replicas >> node & 1);
+            p->replicas &= ~(UINT64_C(1) << node);
+            break;
+        default:
+            fail_msg("no action is told");
+        }
+    }
+    g->in.now++;
+    return g->n;
+}
+
+static void test_homes(void **state)
+{
+    static const char *const names[] = {"first-touch", "migrate", "replicate", "carrefour"};
+    struct guest *g;
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        g = start(names[i], NULL);
+        assert_int_equal(policy_home(&g->p, 17, PAGES, 3), 3);
+        end(g);
+    }
+    g = start("interleave", NULL);
+    assert_int_equal(policy_home(&g->p, 17, PAGES, 3), 1);
+    assert_int_equal(policy_home(&g->p, PAGE_BLOCK | 512 * 6, PAGES, 3), 2);
+    end(g);
+    g = start("none", NULL);
+    assert_int_equal(policy_home(&g->p, 0, PAGES, 3), 0);
+    assert_int_equal(policy_home(&g->p, PAGES - 1, PAGES, 0), NODES - 1);
+    end(g);
+    assert_null(policy_by_name("best"));
+    assert_string_equal(policies[0].name, "replicate");
+}
+
+/* A page that one node uses moves there and stays. */
+static void test_private(void **state)
+{
+    struct guest *g = start("replicate", NULL);
+
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        use(g, 5, 2, 300, 100);
+        decide(g);
+    }
+    assert_int_equal(g->page[5].home, 2);
+    assert_int_equal(g->p.numbers.act[ACT_MIGRATE], 1);
+    assert_int_equal(g->p.numbers.act[ACT_REPLICATE], 0);
+    end(g);
+}
+
+/* A page that all read is copied to all; one written is not touched; `migrate` does neither. */
+static void test_shared(void **state)
+{
+    struct guest *g = start("replicate", NULL), *m = start("migrate", NULL);
+
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        for (unsigned n = 0; n < NODES; n++) {
+            use(g, 1, n, 400, 0);
+            use(g, 2, n, 400, 100);
+            use(m, 1, n, 400, 0);
+            use(m, 2, n, 400, 100);
+        }
+        decide(g);
+        decide(m);
+    }
+    assert_int_equal(g->page[1].replicas, 0xe);
+    assert_int_equal(g->page[2].replicas, 0);
+    assert_int_equal(g->page[2].home, 0);
+    assert_int_equal(g->p.numbers.act[ACT_REPLICATE], 3);
+    assert_int_equal(g->p.numbers.act[ACT_MIGRATE], 0);
+    assert_int_equal(m->p.numbers.act[ACT_REPLICATE] + m->p.numbers.act[ACT_MIGRATE], 0);
+    end(g);
+    end(m);
+}
+
+/* Too little use to repay the cost: nothing. */
+static void test_cold(void **state)
+{
+    struct guest *g = start("replicate", NULL);
+
+    (void)state;
+    for (int i = 0; i < 50; i++) {
+        use(g, 5, 2, 2, 0);
+        decide(g);
+    }
+    assert_int_equal(g->page[5].home, 0);
+    end(g);
+}
+
+/* L1: a page that two nodes use in turn is moved a few times and then left alone. */
+static void test_ping_pong(void **state)
+{
+    struct policy_tune t = policy_tune_default();
+    struct guest *g;
+    uint64_t first;
+
+    (void)state;
+    t.rest = 3;
+    t.moves = 4;
+    t.quick = 10;
+    t.freeze = 100;
+    g = start("replicate", &t);
+    for (int i = 0; i < 60; i++) {
+        use(g, 5, i / 4 % 2 ? 1 : 2, 200, 200);
+        assert_true(decide(g) <= 1);
+    }
+    first = g->p.numbers.act[ACT_MIGRATE];
+    assert_int_equal(first, 4);
+    for (int i = 0; i < 1000; i++) {
+        use(g, 5, i / 4 % 2 ? 1 : 2, 200, 200);
+        decide(g);
+    }
+    assert_in_range(g->p.numbers.act[ACT_MIGRATE], 4,
+                    16); /* 100, 200, 400, 800: fewer and fewer */
+    end(g);
+}
+
+/* L2: a page table: replicated, collapsed at once, again, left alone for longer and longer. */
+static void test_page_table(void **state)
+{
+    struct guest *g = start("replicate", NULL);
+    unsigned made = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 2000; i++) {
+        for (unsigned n = 0; n < NODES; n++)
+            use(g, 9, n, 500, 0);
+        decide(g);
+        if (g->page[9].replicas) {
+            made++;
+            g->page[9].replicas = 0;
+            policy_collapsed(&g->p, 9, g->in.now);
+        }
+    }
+    assert_in_range(made, 2, 14);
+    end(g);
+}
+
+/* A page written now and then, but read so much between that replicas repay, is replicated
+ * again. */
+static void test_read_mostly(void **state)
+{
+    struct guest *g = start("replicate", NULL);
+    unsigned made = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 200; i++) {
+        for (unsigned n = 0; n < NODES; n++)
+            use(g, 9, n, 2000, i % 20 == 19 && n == 1);
+        if (i % 20 == 19 && g->page[9].replicas) {
+            made++;
+            g->page[9].replicas = 0;
+            policy_collapsed(&g->p, 9, g->in.now);
+        }
+        decide(g);
+    }
+    assert_in_range(made, 8, 10);
+    end(g);
+}
+
+/* L3: what is told costs no more than the budget, and the best is told first. */
+static void test_budget(void **state)
+{
+    struct policy_tune t = policy_tune_default();
+    struct guest *g;
+    uint64_t cost = 0, budget = 100000 * 64 * 1; /* 1 permille of 64 CPUs, 100 ms, ns */
+    unsigned most;
+
+    (void)state;
+    t.cpu = 1;
+    t.burst = 1;
+    g = start("replicate", &t);
+    most = (unsigned)(budget / policy_cost_default.migrate);
+    for (uint64_t p = 0; p < PAGES; p++)
+        use(g, p, 1, p < 100 ? 100000 : 1000, 0);
+    decide(g);
+    assert_true(g->n <= most && g->n >= most - 1);
+    for (unsigned i = 0; i < g->n; i++)
+        cost += policy_cost_of(&g->p.cost, (enum act)g->act[i].act, g->act[i].page);
+    assert_true(cost <= budget);
+    for (uint64_t p = 0; p < 100; p++)
+        assert_int_equal(g->page[p].home, 1);
+    assert_true(g->p.numbers.over_budget > 0);
+    end(g);
+}
+
+/* L4: no replica on a node short of memory; replicas go when it gets shorter. */
+static void test_memory(void **state)
+{
+    struct guest *g = start("replicate", NULL);
+    unsigned left = 0;
+
+    (void)state;
+    g->in.free[1] = g->in.total[1] / 100 * 9; /* below keep_free */
+    for (int i = 0; i < 10; i++) {
+        for (uint64_t p = 0; p < 64; p++)
+            for (unsigned n = 0; n < NODES; n++)
+                use(g, p, n, 400, 0);
+        decide(g);
+    }
+    for (uint64_t p = 0; p < 64; p++)
+        assert_int_equal(g->page[p].replicas, 0xc);
+    assert_true(g->p.numbers.no_memory > 0);
+    g->in.free[2] = g->in.total[2] / 100 * g->p.tune.low_free - 40 * 4096;
+    decide(g);
+    for (uint64_t p = 0; p < 64; p++)
+        left += g->page[p].replicas >> 2 & 1;
+    assert_int_equal(left, 24);
+    assert_int_equal(g->p.numbers.act[ACT_EVICT], 40);
+    decide(g); /* still short, and few are left: none is named twice, see decide() */
+    for (uint64_t p = 0; p < 64; p++)
+        assert_int_equal(g->page[p].replicas & 4, 0);
+    g->in.free[1] = g->in.free[3] = 0; /* replicas make room on 3; on 1 there are none */
+    for (int i = 0; i < 10; i++) {
+        use(g, 500, 3, 4000, 0);
+        use(g, 501, 1, 4000, 0);
+        decide(g);
+    }
+    assert_int_equal(g->page[500].home, 3);
+    assert_int_equal(g->page[501].home, 0);
+    end(g);
+}
+
+/* Fixed pages, pages that are gone, numbers out of the guest: nothing is told of them. */
+static void test_unwilling(void **state)
+{
+    struct guest *g = start("replicate", NULL);
+
+    (void)state;
+    g->page[3].fixed = true;
+    for (int i = 0; i < 10; i++) {
+        use(g, 3, 1, 1000, 0);
+        use(g, PAGES + 7, 1, 1000, 0);
+        use(g, UINT64_MAX >> 2, 1, 1000, 0);
+        assert_int_equal(decide(g), 0);
+    }
+    end(g);
+}
+
+/* A policy that does not replicate takes back what another one did. */
+static void test_switch(void **state)
+{
+    struct guest *g = start("migrate", NULL);
+
+    (void)state;
+    g->page[4].replicas = 6;
+    for (int i = 0; i < 3; i++) {
+        use(g, 4, 3, 500, 0);
+        decide(g);
+    }
+    assert_int_equal(g->page[4].replicas, 0);
+    assert_int_equal(g->p.numbers.act[ACT_COLLAPSE], 1);
+    end(g);
+}
+
+/* Nothing remote: nothing is looked at. */
+static void test_gate(void **state)
+{
+    struct guest *g = start("replicate", NULL);
+
+    (void)state;
+    g->in.traffic.at[0] = 100000;
+    g->in.traffic.local = 99950;
+    use(g, 3, 1, 1000, 0);
+    assert_int_equal(decide(g), 0);
+    assert_int_equal(g->p.numbers.gated, 1);
+    assert_int_equal(g->p.numbers.examined, 0);
+    g->in.traffic.local = 50000;
+    assert_int_equal(decide(g), 1);
+    end(g);
+}
+
+/* Carrefour decides once a second, and only on a machine whose memory is busy. */
+static void test_carrefour(void **state)
+{
+    struct guest *g = start("carrefour", NULL);
+    unsigned when = 0;
+
+    (void)state;
+    for (unsigned i = 1; i <= 20; i++) {
+        use(g, 3, 1, 1000, 0);
+        if (decide(g) && !when)
+            when = i;
+    }
+    assert_int_equal(when, 0); /* no traffic */
+    for (unsigned n = 0; n < NODES; n++)
+        g->in.traffic.at[n] = 5000000;
+    g->in.traffic.local = 5000000;
+    for (unsigned i = 1; i <= 20; i++) {
+        use(g, 3, 1, 1000, 0);
+        if (decide(g) && !when)
+            when = i;
+    }
+    assert_int_equal(when, 10);
+    assert_int_equal(g->page[3].home, 1);
+    for (unsigned i = 0; i < 200;
+         i++) { /* page read by all: replicated once 500 were asked for */
+        for (uint64_t p = 0; p < PAGES; p++)
+            for (unsigned n = 0; n < NODES; n++)
+                use(g, p, n, 200, 0);
+        decide(g);
+    }
+    assert_true(g->p.numbers.act[ACT_REPLICATE] > 0);
+    end(g);
+}
+
+/* L5 */
+static void test_same(void **state)
+{
+    struct guest *a = start("replicate", NULL), *b = start("replicate", NULL);
+
+    (void)state;
+    srand(3);
+    for (int i = 0; i < 100; i++) {
+        for (int k = 0; k < 500; k++) {
+            uint64_t page = (uint64_t)rand() % PAGES;
+            unsigned node = (unsigned)rand() % NODES;
+            uint32_t n = (uint32_t)rand() % 500, w = rand() % 4 ? 0 : n;
+
+            use(a, page, node, n, w);
+            use(b, page, node, n, w);
+        }
+        assert_int_equal(decide(a), decide(b));
+        for (unsigned k = 0; k < a->n; k++)
+            assert_true(a->act[k].page == b->act[k].page && a->act[k].act == b->act[k].act &&
+                        a->act[k].node == b->act[k].node);
+    }
+    end(a);
+    end(b);
+}
+
+static void test_tune(void **state)
+{
+    struct policy_tune t = policy_tune_default();
+
+    (void)state;
+    for (const struct policy_knob *k = policy_knobs; k->name; k++) {
+        assert_true(k->def >= k->min && k->def <= k->max);
+        assert_int_equal(policy_tune_set(&t, k->name, k->max), 0);
+        assert_true(policy_tune_set(&t, k->name, (uint64_t)k->max + 1) < 0);
+    }
+    assert_true(policy_tune_set(&t, "no such", 1) < 0);
+    assert_true(policy_tune_set(&t, "trigger", 0) < 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_homes),       cmocka_unit_test(test_private),
+        cmocka_unit_test(test_shared),      cmocka_unit_test(test_cold),
+        cmocka_unit_test(test_ping_pong),   cmocka_unit_test(test_page_table),
+        cmocka_unit_test(test_read_mostly), cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_memory),      cmocka_unit_test(test_unwilling),
+        cmocka_unit_test(test_switch),      cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_carrefour),   cmocka_unit_test(test_same),
+        cmocka_unit_test(test_tune),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of replay: reading machines, workloads and traces, right and wrong; the oracle
+ * against an exhaustive search; what policies make of loads whose best answer is known;
+ * conservation.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "numa/oracle.h"
+#include "numa/replay.h"
+
+#include <cmocka.h> /* last: its fail() is a macro */
+
+/* A machine and a workload that must be right. */
+struct scene {
+    struct replay_machine m;
+    struct workload w;
+    struct oracle_result best;
+};
+
+static void scene(struct scene *s, const char *machine, const char *load)
+{
+    struct err err = {0};
+
+    if (replay_machine_read(&s->m, machine, &err) ||
+        workload_read(&s->w, load, s->m.lat.nnodes, &err))
+        fail_msg("%s", err.text);
+    workload_fit(&s->w, s->m.cpus, s->m.lat.ns[0][0]);
+    oracle_run(&s->best, &s->w, &s->m.lat, &policy_cost_default);
+}
+
+/* Replays a policy, by either source. */
+static struct replay_result play(const struct scene *s, const char *policy,
+                                 enum replay_source source)
+{
+    struct replay_setup set = replay_setup_default();
+    struct replay_result r;
+    struct err err = {0};
+
+    set.machine = &s->m;
+    set.workload = &s->w;
+    set.policy = policy_by_name(policy);
+    set.source = source;
+    if (replay_run(&set, &r, &err))
+        fail_msg("%s", err.text);
+    return r;
+}
+
+/* The oracle's cost over the policy's. */
+static double share(const struct scene *s, const struct replay_result *r)
+{
+    return (double)s->best.ns / (double)(r->stall_ns + r->work_ns + r->sample_ns);
+}
+
+static void test_machines(void **state)
+{
+    static const char *const wrong[] = {"",
+                                        "flsh",
+                                        "nodes=4",
+                                        "nodes=0,cpus=1,local=1,remote=2",
+                                        "nodes=65,cpus=65,local=1,remote=2",
+                                        "nodes=4,cpus=3,local=100,remote=200",
+                                        "nodes=4,cpus=4,local=300,remote=200",
+                                        "nodes=4,cpus=4,local=100,remote=200,near=99",
+                                        "nodes=4,cpus=4,local=100,remote=70000",
+                                        "nodes=4,cpus=4,local=100,remote=200,far=1",
+                                        "nodes=4,cpus=4,local=100,remote=200,",
+                                        "nodes=4,,cpus=4"};
+    struct replay_machine m;
+
+    (void)state;
+    for (const struct replay_machine_name *n = replay_machines; n->name; n++)
+        assert_int_equal(replay_machine_read(&m, n->name, NULL), 0);
+    assert_int_equal(replay_machine_read(&m, "epyc2s", NULL), 0);
+    assert_int_equal(m.lat.ns[0][1], 130);
+    assert_int_equal(m.lat.ns[2][1], 210);
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct err err = {0};
+
+        assert_true(replay_machine_read(&m, wrong[i], &err) < 0);
+        assert_int_equal(err.status, EXIT_USAGE);
+    }
+}
+
+static void test_workloads(void **state)
+{
+    static const char *const wrong[] = {"",
+                                        "mem=1G",
+                                        "mem=1G+",
+                                        "private",
+                                        "+private=1",
+                                        "private=0",
+                                        "mem=2M+private=4096",
+                                        "mem=1G+privat=5",
+                                        "mem=1G+read=5,rate=1,foo=2",
+                                        "mem=1G+read=5,nodes=65",
+                                        "mem=1G,page=8K+read=5",
+                                        "mem=1G+read=5,period=0",
+                                        "mem=1G,intervals=0+read=5",
+                                        "mem=9999T+read=5",
+                                        "read=300000000,rate=1"};
+    struct workload w;
+
+    (void)state;
+    for (const struct workload_name *n = workloads; n->name; n++) {
+        assert_int_equal(workload_read(&w, n->name, 64, NULL), 0);
+        for (uint32_t k = 0; k < w.active; k += 1 + w.active / 1000) {
+            struct page_use u;
+
+            assert_true(w.ops->active(&w, w.ops->unit(&w, k)) == k);
+            assert_true(w.ops->unit(&w, k) < w.units);
+            assert_true(w.ops->toucher(&w, k) < 64);
+            w.ops->use(&w, k, k % w.intervals, &u);
+            assert_true(u.n <= 64);
+            for (unsigned i = 0; i < u.n; i++)
+                assert_true(u.use[i].node < 64);
+        }
+    }
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct err err = {0};
+
+        if (!strcmp(wrong[i], "private"))
+            continue;
+        if (workload_read(&w, wrong[i], 4, &err) == 0)
+            fail_msg("\"%s\" was taken", wrong[i]);
+        assert_int_equal(err.status, EXIT_USAGE);
+    }
+}
+
+/* ---- the oracle ---- */
+
+/* Least cost from interval t on, of a page that is on `home` with replicas; tries everything.
+ * */
+static uint64_t least(const struct scene *s, uint32_t k, uint32_t t, unsigned home,
+                      unsigned replicas)
+{
+    const struct policy_cost *c = &policy_cost_default;
+    unsigned n = s->m.lat.nnodes, sets = 1u << n;
+    struct page_use use;
+    uint64_t best = UINT64_MAX;
+    bool written = false;
+
+    if (t == s->w.intervals)
+        return 0;
+    s->w.ops->use(&s->w, k, t, &use);
+    for (unsigned i = 0; i < use.n; i++)
+        written |= use.use[i].writes > 0;
+    for (unsigned to = 0; to < n * sets; to++) {
+        unsigned h = to / sets, set = to % sets;
+        uint64_t cost = 0;
+
+        if ((set >> h & 1) || (written && set) || (set && h != home && replicas))
+            continue;
+        if (replicas)
+            cost += written ? c->broken : 0;
+        cost += h != home ? c->migrate : 0;
+        cost += (uint64_t)__builtin_popcount(set & ~replicas) * c->replicate;
+        for (unsigned i = 0; i < use.n; i++) {
+            unsigned node = use.use[i].node, at = set >> node & 1 ? node : h;
+
+            cost += ((uint64_t)use.use[i].reads + use.use[i].writes) * s->m.lat.ns[node][at];
+        }
+        cost += least(s, k, t + 1, h, set);
+        best = cost < best ? cost : best;
+    }
+    return best;
+}
+
+/* The oracle is as good as trying everything, or nearly: its limits cost at most 1 %. */
+static void test_oracle(void **state)
+{
+    static const char *const loads[] = {
+        "mem=2M,intervals=4+private=8,rate=90,moved=100+read=8,rate=120+write=8,rate=200",
+        "mem=2M,intervals=4+alternate=8,rate=300,period=2+phases=8,rate=60,period=2+"
+        "mostly=8,rate=200,period=3"};
+    uint64_t all = 0, ours = 0;
+    struct scene s;
+
+    (void)state;
+    for (unsigned l = 0; l < 2; l++) {
+        s = (struct scene){0};
+        scene(&s, "nodes=3,cpus=3,local=100,remote=300", loads[l]);
+        for (uint32_t k = 0; k < s.w.active; k++) {
+            struct oracle_result r = {0};
+            uint64_t b = least(&s, k, 0, s.w.ops->toucher(&s.w, k), 0);
+
+            oracle_page(&r, &s.w, k, &s.m.lat, &policy_cost_default);
+            assert_true(r.ns >= b);
+            assert_true(r.ns <= r.first_ns);
+            all += b;
+            ours += r.ns;
+        }
+    }
+    assert_true(ours * 100 <= all * 101);
+}
+
+/* ---- policies ---- */
+
+/* Loads with a known best: shares of the oracle, with every miss seen. */
+static void test_good(void **state)
+{
+    static const struct {
+        const char *load;
+        double least;
+    } cases[] = {{"mem=64M,intervals=100,busy=100+private=2048,moved=100", 0.95},
+                 {"mem=64M,intervals=100,busy=100+read=1024", 0.93},
+                 {"mem=64M,intervals=100,busy=100+write=1024", 0.99},
+                 {"mem=64M,intervals=100,busy=100+table=512", 0.99}};
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct replay_result r;
+        struct scene s;
+
+        scene(&s, "flash", cases[i].load);
+        r = play(&s, "replicate", REPLAY_FLASH);
+        if (share(&s, &r) < cases[i].least)
+            fail_msg("%s: %.3f of the oracle", cases[i].load, share(&s, &r));
+    }
+}
+
+/* Sampling by faults finds what perfect counters find, later. */
+static void test_faults(void **state)
+{
+    struct replay_result r, none;
+    struct scene s;
+
+    (void)state;
+    scene(&s, "flash",
+          "mem=64M,intervals=200,busy=100+private=1024,moved=100+read=256,rate=1600");
+    r = play(&s, "replicate", REPLAY_FAULTS);
+    none = play(&s, "first-touch", REPLAY_FAULTS);
+    assert_true(r.samples > 0 && none.samples == 0);
+    assert_true(replay_time(&r) < replay_time(&none));
+    assert_true(r.local > none.local);
+    assert_true(r.sample_ns * 100 <= replay_time(&r) * 2);
+}
+
+/* Hostile loads: no worse than leaving pages alone, but for 2 %. */
+static void test_hostile(void **state)
+{
+    static const char *const loads[] = {
+        "mem=64M,intervals=200,busy=100+write=2048",
+        "mem=64M,intervals=200,busy=100+alternate=2048,period=1",
+        "mem=64M,intervals=200,busy=100+alternate=2048,period=3",
+        "mem=64M,intervals=200,busy=100+mostly=1024,period=1",
+        "mem=64M,intervals=200,busy=100+mostly=1024,period=2",
+        "mem=64M,intervals=200,busy=100+table=1024"};
+
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        struct replay_result r, still;
+        struct scene s;
+
+        scene(&s, "epyc2s", loads[i]);
+        r = play(&s, "replicate", REPLAY_FLASH);
+        still = play(&s, "first-touch", REPLAY_FLASH);
+        if (replay_time(&r) * 100 > replay_time(&still) * 102)
+            fail_msg("%s: %.3f times as long", loads[i],
+                     (double)replay_time(&r) / (double)replay_time(&still));
+    }
+}
+
+/* Every policy serves the same misses; none is better than all local, or does better than it
+ * may. */
+static void test_conserved(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    scene(
+        &s, "xeon8s",
+        "mem=128M,intervals=40,busy=50+private=1024+read=512+write=512+alternate=256,period=3+"
+        "phases=512,period=10+mostly=256,period=5+table=128");
+    for (const struct policy_ops *p = policies; p->name; p++) {
+        struct replay_result r = play(&s, p->name, REPLAY_FLASH);
+
+        assert_true(r.accesses == s.best.accesses);
+        assert_true(r.stall_ns >= s.best.bound_ns);
+        assert_true(r.local <= r.accesses);
+        assert_int_equal(r.failed, 0);
+        assert_true(r.numbers.cost_ns <=
+                    (r.guest_ns + 10 * s.w.interval_ns) / 100 * 3 * s.m.cpus);
+        if (!strcmp(p->name, "first-touch"))
+            assert_true(r.stall_ns == s.best.first_ns);
+    }
+}
+
+/* Tight memory: replicas only where there is room, and the guest always fits. */
+static void test_tight(void **state)
+{
+    struct replay_machine m;
+    struct replay_result r;
+    struct scene s;
+    struct err err = {0};
+    struct replay_setup set = replay_setup_default();
+
+    (void)state;
+    scene(&s, "nodes=4,cpus=8,local=100,remote=300,mem=20M",
+          "mem=64M,intervals=60,busy=100+read=4096");
+    r = play(&s, "replicate", REPLAY_FLASH);
+    assert_true(r.numbers.no_memory > 0);
+    assert_true(r.replicas_most <= 4u * (20 - 16) * 256);
+    assert_int_equal(r.failed, 0);
+    assert_int_equal(
+        replay_machine_read(&m, "nodes=4,cpus=8,local=100,remote=300,mem=15M", &err), 0);
+    set.machine = &m;
+    set.workload = &s.w;
+    assert_true(replay_run(&set, &r, &err) < 0);
+    assert_int_equal(err.status, EXIT_MEMORY);
+}
+
+/* ---- traces ---- */
+
+/* As the model writes them. */
+struct header {
+    uint64_t magic;
+    uint32_t version, ncpus, nnodes, sample;
+    uint64_t node_bytes, interval;
+    char machine[16];
+    uint8_t node_of_cpu[32];
+};
+struct record {
+    uint64_t time;
+    uint32_t page;
+    uint8_t cpu, guest, write, zero;
+    uint32_t accesses, misses;
+};
+
+/* A right header: 2 CPUs, 2 nodes. */
+static struct header right(void)
+{
+    return (struct header){.magic = UINT64_C(0x6563617274736d64),
+                           .version = 1,
+                           .ncpus = 2,
+                           .nnodes = 2,
+                           .sample = 1,
+                           .interval = 1000000,
+                           .node_of_cpu = {0, 1}};
+}
+
+/* Writes a trace; path is a template. */
+static void write_trace(char *path, const struct header *h, const struct record *r, size_t n)
+{
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    assert_true(write(fd, h, sizeof(*h)) == (ssize_t)sizeof(*h));
+    assert_true(write(fd, r, n * sizeof(*r)) == (ssize_t)(n * sizeof(*r)));
+    close(fd);
+}
+
+/* Reads a trace of these records with a filter; 0 or -errno. */
+static int read_trace(struct workload *w, const struct header *h, const struct record *r,
+                      size_t n, const struct workload_filter *f)
+{
+    char path[] = "/tmp/disco-trace-XXXXXX";
+    struct err err = {0};
+    int rc;
+
+    write_trace(path, h, r, n);
+    rc = workload_trace(w, path, 4, f, &err);
+    unlink(path);
+    if (rc)
+        assert_non_null(strstr(err.text, path));
+    return rc;
+}
+
+static const struct workload_filter everything = {.guest = -1, .group = 1, .mhz = 1000};
+
+static void test_trace(void **state)
+{
+    static const struct record r[] = {
+        {1000000, 900, 1, 1, 0, 0, 50, 40}, {1000000, 7, 0, 1, 0, 0, 50, 10},
+        {1000000, 7, 0, 1, 1, 0, 5, 5},     {1000000, 7, 1, 2, 0, 0, 50, 3},
+        {2000000, 7, 1, 1, 0, 0, 9, 9},     {5000000, 900, 0, 1, 0, 0, 9, 0},
+        {5000000, 900, 0, 1, 1, 0, 9, 2},
+    };
+    struct workload_filter one = {.guest = 1, .group = 2, .mhz = 1000};
+    struct header h = right();
+    struct page_use u;
+    struct workload w;
+
+    (void)state;
+    assert_int_equal(read_trace(&w, &h, r, 7, &everything), 0);
+    assert_int_equal(w.active, 2);
+    assert_int_equal(w.intervals, 5);
+    assert_true(w.units == 901 && w.interval_ns == 500000);
+    assert_true(w.ops->active(&w, 900) == 1 && w.ops->active(&w, 8) == UINT32_MAX);
+    assert_int_equal(w.ops->toucher(&w, 0), 0);
+    assert_int_equal(w.ops->toucher(&w, 1), 1);
+    w.ops->use(&w, 0, 0, &u);
+    assert_int_equal(u.n, 2);
+    assert_int_equal(u.use[0].reads, 10);
+    assert_int_equal(u.use[0].writes, 5);
+    assert_int_equal(u.use[1].reads, 3);
+    w.ops->use(&w, 1, 1, &u);
+    assert_int_equal(u.n, 0);
+    workload_free(&w);
+    assert_int_equal(read_trace(&w, &h, r, 7, &one), 0);
+    assert_int_equal(w.intervals, 3);
+    w.ops->use(&w, 0, 0, &u);
+    assert_int_equal(u.n, 2);
+    assert_int_equal(u.use[1].reads, 9);
+    workload_free(&w);
+}
+
+/* A policy on a trace: one page, always used from afar. */
+static void test_trace_replay(void **state)
+{
+    static struct record r[201];
+    struct replay_result a;
+    struct header h = right();
+    struct scene s = {0};
+
+    (void)state;
+    for (unsigned i = 0; i < 200; i++)
+        r[i + 1] = (struct record){1000000ull * (i + 2), 5, 1, 1, 0, 0, 600, 500};
+    r[0] = (struct record){1000000, 5, 0, 1, 1, 0, 1, 1};
+    assert_int_equal(replay_machine_read(&s.m, "nodes=4,cpus=8,local=100,remote=300", NULL), 0);
+    assert_int_equal(read_trace(&s.w, &h, r, 201, &everything), 0);
+    oracle_run(&s.best, &s.w, &s.m.lat, &policy_cost_default);
+    a = play(&s, "replicate", REPLAY_FLASH);
+    assert_int_equal(a.act[ACT_MIGRATE], 1);
+    assert_true(share(&s, &a) > 0.9);
+    workload_free(&s.w);
+}
+
+static void test_bad_traces(void **state)
+{
+    static const struct record good = {1000000, 7, 0, 1, 0, 0, 50, 10};
+    struct record r;
+    struct header h;
+    struct workload w;
+    struct err err = {0};
+
+    (void)state;
+    assert_true(workload_trace(&w, "/nonexistent/trace", 4, &everything, &err) < 0);
+    assert_int_equal(err.status, EXIT_RESOURCE);
+    h = right();
+    assert_true(read_trace(&w, &h, &good, 0, &everything) < 0);
+#define BAD(field, value)                                           \
+    do {                                                            \
+        h = right();                                                \
+        h.field = value;                                            \
+        assert_true(read_trace(&w, &h, &good, 1, &everything) < 0); \
+    } while (0)
+    BAD(magic, 1);
+    BAD(version, 9);
+    BAD(ncpus, 0);
+    BAD(ncpus, 33);
+    BAD(nnodes, 5);
+    BAD(nnodes, 0);
+    BAD(sample, 0);
+    BAD(interval, 0);
+    BAD(node_of_cpu[1], 2);
+    h = right();
+    r = good;
+    r.cpu = 2;
+    assert_true(read_trace(&w, &h, &r, 1, &everything) < 0);
+    r = good;
+    r.misses = 0;
+    assert_true(read_trace(&w, &h, &r, 1, &everything) < 0);
+    {
+        struct record far[2] = {good, good};
+
+        far[1].time = UINT64_MAX;
+        assert_true(read_trace(&w, &h, far, 2, &everything) < 0);
+        far[1].time = 1;
+        assert_true(read_trace(&w, &h, far, 2, &everything) < 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_machines),   cmocka_unit_test(test_workloads),
+        cmocka_unit_test(test_oracle),     cmocka_unit_test(test_good),
+        cmocka_unit_test(test_faults),     cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_conserved),  cmocka_unit_test(test_tight),
+        cmocka_unit_test(test_trace),      cmocka_unit_test(test_trace_replay),
+        cmocka_unit_test(test_bad_traces),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
