@@ -22,7 +22,7 @@ GUEST_TEST  := $(patsubst $(GUEST_DIR)/%.c,$(GUEST_OUT)/%,$(sort $(wildcard $(GU
 .PHONY: guest-kernels guest-build guest-tests
 guest-kernels: $(GUEST_ELF)
 
-guest-build: $(B)/disco guest-kernels $(GUEST_OUT)/user.bin $(GUEST_TEST)
+guest-build: $(B)/disco guest-kernels $(GUEST_OUT)/user.bin $(GUEST_OUT)/pages.bin $(GUEST_TEST)
 
 guest-tests: guest-build
 	@B=$(B) $(GUEST_DIR)/run.sh
@@ -58,5 +58,10 @@ $(GUEST_OUT)/user.bin: $(GUEST_OUT)/user/state.o $(GUEST_OUT)/user/user.o $(GUES
 	$(GUEST_CC) -m64 -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack -Wl,-T,$(GUEST_DIR)/user/user.ld \
 		-o $(GUEST_OUT)/user.elf $(filter %.o,$^)
 	objcopy -O binary $(GUEST_OUT)/user.elf $@
+
+$(GUEST_OUT)/pages.bin: $(GUEST_OUT)/user/pages.o $(GUEST_DIR)/user/user.ld
+	$(GUEST_CC) -m64 -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack -Wl,-T,$(GUEST_DIR)/user/user.ld \
+		-o $(GUEST_OUT)/pages.elf $(filter %.o,$^)
+	objcopy -O binary $(GUEST_OUT)/pages.elf $@
 
 -include $(wildcard $(GUEST_OUT)/lib/*.d $(GUEST_OUT)/kernels/*.d $(GUEST_OUT)/user/*.d $(GUEST_OUT)/*.d)

@@ -90,6 +90,7 @@ static bool punch(struct balloon *b, uint64_t gpa, uint64_t len)
             log_warn("%s: fallocate: %s: memory given up stays in use", b->dev.label,
                      strerror(errno));
     }
+    mem_done(m, gpa, len);
     return true;
 }
 

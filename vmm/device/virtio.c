@@ -86,6 +86,7 @@ static void queue_reset(struct virtq *q)
     q->enabled = false;
     q->desc = q->avail = q->used = 0;
     q->next_avail = q->next_used = q->signalled = 0;
+    vq_pin_end_all(q);
     q->signalled_valid = true; /* nothing pushed, nothing to tell */
     q->vector = VIRTIO_NO_VECTOR;
 }
@@ -185,6 +186,7 @@ void virtio_queue_exit(struct virtio_dev *d, unsigned i)
 {
     struct virtq *q = &d->vq[i];
 
+    vq_pin_end_all(q);
     if (q->kickfd < 0)
         return;
     evloop_del(d->host->io, &q->kick_src);

@@ -91,6 +91,8 @@ struct virtq {
     int kickfd;                 /* eventfd of the guest's kicks */
     struct evsrc kick_src;      /* its source on io0 */
     uint64_t kicks, signals;    /* counters */
+    struct vq_pin *pins;        /* requests taken, where a pager must know (virtq_pin.c) */
+    uint16_t last_head;         /* of the last popped request, for vq_unpop */
     bool
         ioevent; /* kickfd is an ioeventfd now; belongs to pci.c's order lock, not the device's */
 };
@@ -171,6 +173,18 @@ int virtio_queue_init(struct virtio_dev *d, unsigned i, uint16_t max);
 
 /* Undoes virtio_queue_init(), also when that failed.  io0 does not run. */
 void virtio_queue_exit(struct virtio_dev *d, unsigned i);
+
+/* ---- for virtq.c and virtio.c only: what the device may write (virtq_pin.c) ---- */
+
+struct vq_pin;
+
+/* A request was taken; was given back, or up; all were. Lock held. */
+void vq_pin_keep(struct virtq *q, const struct vq_chain *c);
+void vq_pin_end(struct virtq *q, uint16_t head);
+void vq_pin_end_all(struct virtq *q);
+
+/* A request was not taken after all. Lock held. */
+void vq_pin_drop(struct virtq *q, const struct vq_chain *c);
 
 /* ---- queues ---- */
 

@@ -177,7 +177,7 @@ static void queue_enable(struct virtio_dev *d, struct virtq *q)
         virtio_break(d, "queue %u: rings are not aligned", q->index);
     else if (!mem_at(m, q->desc, 16 * n, MEM_READ) ||
              !mem_at(m, q->avail, 6 + 2 * n, MEM_READ) ||
-             !mem_at(m, q->used, 6 + 8 * n, MEM_WRITE))
+             !mem_at(m, q->used, 6 + 8 * n, MEM_READ))
         virtio_break(d, "queue %u: rings outside RAM", q->index);
     else
         q->enabled = true;

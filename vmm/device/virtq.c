@@ -72,15 +72,27 @@ static const uint16_t *avail_ring(struct virtq *q)
     return p;
 }
 
-/* The used ring (flags, idx, entries, avail_event) for writing; breaks and NULL: gone. */
+/* Bytes of the used ring. */
+static uint64_t used_len(const struct virtq *q)
+{
+    return RING_ENTRIES + (uint64_t)USED_SIZE * q->size + 2;
+}
+
+/* The used ring (flags, idx, entries, avail_event) for writing, until used_done(); breaks and NULL:
+ * gone. */
 static uint8_t *used_ring(struct virtq *q)
 {
-    uint64_t len = RING_ENTRIES + (uint64_t)USED_SIZE * q->size + 2;
-    uint8_t *p = mem_at(q->dev->host->mem, q->used, len, MEM_WRITE);
+    uint8_t *p = mem_at(q->dev->host->mem, q->used, used_len(q), MEM_WRITE);
 
     if (!p)
         virtio_break(q->dev, "queue %u: used ring outside RAM", q->index);
     return p;
+}
+
+/* The used ring is written. */
+static void used_done(struct virtq *q)
+{
+    mem_done(q->dev->host->mem, q->used, used_len(q));
 }
 
 /* How many requests wait (may exceed size: the driver's fault); 0 when unusable. */
@@ -120,6 +132,8 @@ static bool add_segment(struct virtq *q, struct vq_chain *c, const struct vq_des
         return false;
     }
     if (c->nout + c->nin == VQ_MAX_SEGS || c->out_len + c->in_len + d->len > UINT32_MAX) {
+        if (in)
+            mem_done(q->dev->host->mem, d->addr, d->len);
         virtio_break(q->dev, "queue %u: request too long", q->index);
         return false;
     }
@@ -228,8 +242,12 @@ int vq_pop(struct virtq *q, struct vq_chain *c)
         virtio_break(q->dev, "queue %u: descriptor %u of %u", q->index, c->head, q->size);
         return -1;
     }
-    if (!walk_chain(q, c))
+    if (!walk_chain(q, c)) {
+        vq_pin_drop(q, c);
         return -1;
+    }
+    vq_pin_keep(q, c);
+    q->last_head = c->head;
     q->next_avail++;
     return 1;
 }
@@ -237,6 +255,7 @@ int vq_pop(struct virtq *q, struct vq_chain *c)
 void vq_unpop(struct virtq *q)
 {
     q->next_avail--;
+    vq_pin_end(q, q->last_head);
 }
 
 /* ---- giving requests back ---- */
@@ -249,9 +268,12 @@ void vq_fill(struct virtq *q, unsigned i, uint16_t head, uint32_t len)
     if (!usable(q))
         return;
     used = used_ring(q);
-    if (used)
-        memcpy(used + RING_ENTRIES + (uint16_t)(q->next_used + i) % q->size * USED_SIZE, entry,
-               sizeof(entry));
+    if (!used)
+        return;
+    memcpy(used + RING_ENTRIES + (uint16_t)(q->next_used + i) % q->size * USED_SIZE, entry,
+           sizeof(entry));
+    used_done(q);
+    vq_pin_end(q, head);
 }
 
 void vq_publish(struct virtq *q, unsigned n)
@@ -269,6 +291,7 @@ void vq_publish(struct virtq *q, unsigned n)
         q->signalled_valid = false;
     q->next_used = idx;
     __atomic_store_n((uint16_t *)(void *)(used + 2), idx, __ATOMIC_SEQ_CST);
+    used_done(q);
 }
 
 void vq_push(struct virtq *q, uint16_t head, uint32_t len)
@@ -332,6 +355,7 @@ bool vq_arm(struct virtq *q)
     } else {
         __atomic_store_n((uint16_t *)(void *)used, 0, __ATOMIC_SEQ_CST);
     }
+    used_done(q);
     return vq_more(q);
 }
 
@@ -343,8 +367,10 @@ void vq_disarm(struct virtq *q)
     if (!usable(q) || has(q, VIRTIO_F_EVENT_IDX))
         return;
     used = used_ring(q);
-    if (used)
-        __atomic_store_n((uint16_t *)(void *)used, USED_NO_NOTIFY, __ATOMIC_RELAXED);
+    if (!used)
+        return;
+    __atomic_store_n((uint16_t *)(void *)used, USED_NO_NOTIFY, __ATOMIC_RELAXED);
+    used_done(q);
 }
 
 void vq_rekick(struct virtq *q)

@@ -99,12 +99,28 @@ static unsigned piece(unsigned len)
     return len >= 4 ? 4 : len >= 2 ? 2 : 1;
 }
 
-/* Access to a guest-physical address that is not RAM. */
+/* Access to RAM that KVM emulated and could not complete, because the page was protected just then:
+ * it is for us to do.  False: it is not RAM. */
+static bool on_ram(const struct vcpu *v)
+{
+    struct kvm_run *run = v->run;
+    uint64_t gpa = run->mmio.phys_addr;
+
+    if (run->mmio.is_write)
+        return mem_write(&v->m->mem, gpa, run->mmio.data, run->mmio.len);
+    return mem_read(&v->m->mem, gpa, run->mmio.data, run->mmio.len);
+}
+
+/* Access to a guest-physical address that is not RAM, or not at the moment. */
 static void on_mmio(struct vcpu *v)
 {
     struct kvm_run *run = v->run;
     uint64_t gpa = run->mmio.phys_addr;
 
+    if (v->m->mem.hook && on_ram(v)) {
+        vcpu_count(v, EXIT_KIND_FAULT);
+        return;
+    }
     if ((gpa & ~0xfffull) == MMIO_LAPIC) {
         on_apic_page(v);
         return;

@@ -91,11 +91,12 @@ struct vcpu {
     bool wait_sipi;          /* an AP that was not started */
     bool halted;             /* in HLT, waiting for an interrupt */
     timer_t timer;           /* sends the kick signal at timer_ns */
-    uint64_t timer_ns;  /* what the timer was last set to; if not yet past, it will kick then */
-    unsigned faults;    /* -EFAULTs in a row */
-    uint64_t fault_ns;  /* when the first of them came */
-    int64_t tsc_adjust; /* IA32_TSC_ADJUST: cycles the guest moved this vCPU's TSC by */
-    uint64_t shifted;   /* how much of machine.shift_ns its clock and timer have taken */
+    uint64_t timer_ns; /* what the timer was last set to; if not yet past, it will kick then */
+    unsigned faults;   /* -EFAULTs in a row */
+    uint64_t fault_ns; /* when the first of them came */
+    uint64_t fault_seen; /* machine.on_fault's */
+    int64_t tsc_adjust;  /* IA32_TSC_ADJUST: cycles the guest moved this vCPU's TSC by */
+    uint64_t shifted;    /* how much of machine.shift_ns its clock and timer have taken */
     /* written by the owner, read by any (relaxed) */
     _Atomic uint64_t exits[EXIT_KINDS]; /* exits by kind */
     _Atomic uint64_t injected;          /* interrupts delivered */
@@ -166,6 +167,10 @@ struct machine {
     bool mem_fault_info;      /* KVM tells the address of faults */
     void (*on_end)(void *arg); /* called once, when the end is decided; any thread */
     void *on_end_arg;
+    /* KVM_RUN gave EFAULT at gpa, UINT64_MAX: it did not say where.  True: pages were changed since
+     * *seen, which is the caller's to keep, so it is to be tried again.  Owners; may be NULL */
+    bool (*on_fault)(void *arg, unsigned view, uint64_t gpa, uint64_t *seen);
+    void *on_fault_arg;
     /* any */
     _Atomic int64_t tsc_offset;    /* guest TSC = host TSC + this; changed only while parked */
     _Atomic int end;               /* enum machine_end, first one wins */

@@ -288,9 +288,9 @@ void mem_exit(struct guest_mem *m)
     *m = (struct guest_mem){.fd = -1};
 }
 
-void *mem_at(const struct guest_mem *m, uint64_t gpa, uint64_t len, enum mem_use use)
+/* The VMM's address of [gpa, gpa+len), NULL: not all of it is RAM. */
+static void *translate(const struct guest_mem *m, uint64_t gpa, uint64_t len)
 {
-    (void)use; /* the page map will look at it */
     if (len == 0)
         return NULL;
     if (gpa < m->low)
@@ -298,6 +298,21 @@ void *mem_at(const struct guest_mem *m, uint64_t gpa, uint64_t len, enum mem_use
     if (gpa < MEM_HIGH || gpa - MEM_HIGH >= m->high)
         return NULL;
     return len <= m->high - (gpa - MEM_HIGH) ? m->alias + gpa : NULL;
+}
+
+void *mem_at(const struct guest_mem *m, uint64_t gpa, uint64_t len, enum mem_use use)
+{
+    void *p = translate(m, gpa, len);
+
+    if (m->hook && use == MEM_WRITE && p)
+        m->hook->begin(m->hook->arg, gpa, len);
+    return p;
+}
+
+void mem_done(const struct guest_mem *m, uint64_t gpa, uint64_t len)
+{
+    if (m->hook && translate(m, gpa, len))
+        m->hook->end(m->hook->arg, gpa, len);
 }
 
 bool mem_read(const struct guest_mem *m, uint64_t gpa, void *to, size_t len)
@@ -313,7 +328,9 @@ bool mem_write(const struct guest_mem *m, uint64_t gpa, const void *from, size_t
 {
     void *to = mem_at(m, gpa, len, MEM_WRITE);
 
-    if (to)
-        memcpy(to, from, len);
-    return to != NULL;
+    if (!to)
+        return false;
+    memcpy(to, from, len);
+    mem_done(m, gpa, len);
+    return true;
 }

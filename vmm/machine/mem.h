@@ -31,12 +31,20 @@ struct err;
 #define MEM_MAX_VIEWS 64 /* views one guest may have */
 #define MEM_MAX_NODES 64 /* nodes one guest may be placed on */
 
-/* What the caller of mem_at() will do with the bytes.  A write tells the page map (later) that
- * replicas of the page must go first. */
+/* What the caller of mem_at() will do with the bytes.  Before a write replicas of the page go,
+ * and none is made until mem_done().  Who forgets that keeps the pages around from being
+ * replicated. */
 enum mem_use { MEM_READ, MEM_WRITE };
 
-/* Where the pages of RAM are put.  What touches a page first is a vCPU, or, for what it loads and
- * reads from disks, a thread of the VMM; huge pages go whole. */
+/* Who has to hear of writes of the VMM: the pager, where there is one.  Any thread. */
+struct mem_hook {
+    void (*begin)(void *arg, uint64_t gpa, uint64_t len); /* RAM is about to be written */
+    void (*end)(void *arg, uint64_t gpa, uint64_t len);   /* it was, as told before */
+    void *arg;                                            /* first argument of both */
+};
+
+/* Where the pages of RAM are put.  What touches a page first is a vCPU, or, for what it loads
+ * and reads from disks, a thread of the VMM; huge pages go whole. */
 enum mem_placement {
     MEM_SPLIT,       /* node_bytes on each node, in order of address */
     MEM_FIRST_TOUCH, /* on the node of the thread that touches it first, while there is room; else
@@ -65,6 +73,7 @@ struct guest_mem {
     uint8_t *alias;               /* the VMM's own mapping, span bytes */
     unsigned nviews;              /* entries of view */
     uint8_t *view[MEM_MAX_VIEWS]; /* one mapping per view, span bytes each */
+    const struct mem_hook *hook;  /* told of writes; NULL: nobody.  Set while nothing runs */
 };
 
 /* Makes the store, binds its ranges to nodes and maps it.  EXIT_MEMORY where it does not fit. */
@@ -78,6 +87,10 @@ void mem_exit(struct guest_mem *m);
  * is not RAM, when it crosses the hole or wraps.  len 0 gives NULL.
  */
 void *mem_at(const struct guest_mem *m, uint64_t gpa, uint64_t len, enum mem_use use);
+
+/* Ends a use that began with mem_at(..., MEM_WRITE) of the same range: nothing is written any
+ * more. */
+void mem_done(const struct guest_mem *m, uint64_t gpa, uint64_t len);
 
 /* Copies out of / into guest memory; false (nothing copied) when the range is not all RAM. */
 bool mem_read(const struct guest_mem *m, uint64_t gpa, void *to, size_t len);

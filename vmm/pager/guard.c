@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guard of one view; see the header.
+ *
+ * How another store's pages come into a view: mapped for reading (one step: readers find the old
+ * page or the new one), registered, write-protected, and only then mapped for writing.  In
+ * between a writer is sent away by KVM with EFAULT and comes again at once.
+ */
+#include "vmm/pager/guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/err.h"
+
+/* Names that headers before Linux 6.1 and 5.19 lack. */
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+#ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
+#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
+#endif
+
+enum { MESSAGES = 16, AGAIN_MAX = 100000 };
+
+/* ---- the descriptor ---- */
+
+/* A userfaultfd that also hears of faults in the kernel: a privilege, or a device file. */
+static int open_uffd(void)
+{
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), dev;
+
+    if (fd >= 0 || (errno != EPERM && errno != ENOSYS))
+        return fd;
+    dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    if (dev < 0)
+        return -1;
+    fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+    close(dev);
+    return fd;
+}
+
+/* An ioctl on a range, again while the kernel says so; 0 or -errno. */
+static int on_range(const struct guard *g, unsigned long request, void *arg)
+{
+    for (unsigned i = 0; ioctl(g->uffd, request, arg) < 0; i++)
+        if (errno != EAGAIN || i > AGAIN_MAX)
+            return -errno;
+    return 0;
+}
+
+static uint64_t address(const struct guard *g, uint64_t gpa)
+{
+    return (uintptr_t)g->spec.base + gpa;
+}
+
+/* Has faults in a range reported. */
+static int enrol(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    struct uffdio_register r = {.range = {.start = address(g, gpa), .len = len},
+                                .mode = UFFDIO_REGISTER_MODE_WP};
+
+    return on_range(g, UFFDIO_REGISTER, &r);
+}
+
+/* Write-protects a range or not; the latter wakes who waited. */
+static int protect(const struct guard *g, uint64_t gpa, uint64_t len, bool on)
+{
+    struct uffdio_writeprotect w = {.range = {.start = address(g, gpa), .len = len},
+                                    .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
+
+    return on_range(g, UFFDIO_WRITEPROTECT, &w);
+}
+
+/* ---- ranges ---- */
+
+int guard_plain(const struct guard_spec *spec, uint64_t gpa, uint64_t len, int prot, int store)
+{
+    if (mmap(spec->base + gpa, len, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, store,
+             (off_t)gpa) == MAP_FAILED)
+        return -errno;
+    if (spec->huge)
+        madvise(spec->base + gpa, len, MADV_HUGEPAGE); /* refused: nothing lost */
+    return 0;
+}
+
+/* Sets the protection of a range's mapping. */
+static int set_prot(const struct guard *g, uint64_t gpa, uint64_t len, int prot)
+{
+    return mprotect(g->spec.base + gpa, len, prot) ? -errno : 0;
+}
+
+int guard_protect(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    return protect(g, gpa, len, true);
+}
+
+int guard_open(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    return protect(g, gpa, len, false);
+}
+
+int guard_map(const struct guard *g, uint64_t gpa, uint64_t len, int store)
+{
+    int r = guard_plain(&g->spec, gpa, len, PROT_READ, store);
+
+    if (!r)
+        r = enrol(g, gpa, len);
+    if (!r)
+        r = protect(g, gpa, len, true);
+    return r ? r : set_prot(g, gpa, len, PROT_READ | PROT_WRITE);
+}
+
+int guard_back(const struct guard *g, uint64_t gpa, uint64_t len, bool writable)
+{
+    return guard_plain(&g->spec, gpa, len, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                       g->spec.store);
+}
+
+int guard_settle(const struct guard *g, uint64_t gpa, uint64_t len, bool was_writable)
+{
+    int r = enrol(g, gpa, len);
+
+    if (!r && !was_writable)
+        r = set_prot(g, gpa, len, PROT_READ | PROT_WRITE);
+    guard_wake(g, gpa, len);
+    return r;
+}
+
+int guard_bar(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    return set_prot(g, gpa, len, PROT_READ);
+}
+
+void guard_wake(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    struct uffdio_range r = {.start = address(g, gpa), .len = len};
+
+    (void)on_range(g, UFFDIO_WAKE, &r);
+}
+
+/* ---- the thread ---- */
+
+/* Passes on what was read. */
+static void tell(const struct guard *g, const struct uffd_msg *msg, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (msg[i].event == UFFD_EVENT_PAGEFAULT)
+            g->spec.fault(g->spec.arg, g->spec.index,
+                          msg[i].arg.pagefault.address - address(g, 0));
+}
+
+static void *fault_thread(void *arg)
+{
+    struct guard *g = arg;
+    struct pollfd fds[2] = {{.fd = g->uffd, .events = POLLIN},
+                            {.fd = g->stop, .events = POLLIN}};
+    struct uffd_msg msg[MESSAGES];
+    char name[16];
+    sigset_t all;
+
+    sigfillset(&all); /* signals are for others */
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    snprintf(name, sizeof(name), "fault%u", g->spec.index);
+    pthread_setname_np(pthread_self(), name);
+    for (;;) {
+        ssize_t n;
+
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            break;
+        if (fds[1].revents)
+            break;
+        n = read(g->uffd, msg, sizeof(msg));
+        if (n > 0)
+            tell(g, msg, (size_t)n / sizeof(msg[0]));
+    }
+    return NULL;
+}
+
+/* ---- making and undoing ---- */
+
+/* Agrees with the kernel on what the descriptor can do. */
+static int handshake(const struct guard *g, struct err *err)
+{
+    struct uffdio_api api = {.api = UFFD_API,
+                             .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+                                         UFFD_FEATURE_WP_HUGETLBFS_SHMEM};
+
+    if (g->spec.on_vcpu)
+        api.features |= UFFD_FEATURE_SIGBUS;
+    if (ioctl(g->uffd, UFFDIO_API, &api))
+        return fail_errno(
+            err, EXIT_INTERNAL, errno,
+            "userfaultfd: write-protection of shared memory (Linux 5.19 or newer)");
+    return 0;
+}
+
+/* Maps the view anew, without the flags it was made with, and enrols it. */
+static int take_view(struct guard *g, struct err *err)
+{
+    int r = guard_plain(&g->spec, 0, g->spec.span, PROT_READ | PROT_WRITE, g->spec.store);
+
+    if (!r)
+        r = enrol(g, 0, g->spec.span);
+    if (r)
+        return fail_errno(err, EXIT_INTERNAL, -r, "userfaultfd: taking view %u", g->spec.index);
+    return 0;
+}
+
+int guard_init(struct guard *g, const struct guard_spec *spec, struct err *err)
+{
+    int r;
+
+    *g = (struct guard){.spec = *spec, .stop = -1};
+    g->uffd = open_uffd();
+    if (g->uffd < 0)
+        return fail_errno(err, EXIT_INTERNAL, errno,
+                          "userfaultfd (needs CAP_SYS_PTRACE or access to /dev/userfaultfd)");
+    r = handshake(g, err);
+    if (!r)
+        r = take_view(g, err);
+    if (!r && !spec->on_vcpu) {
+        g->stop = eventfd(0, EFD_CLOEXEC);
+        r = g->stop < 0 ? errno : pthread_create(&g->thread, NULL, fault_thread, g);
+        g->threaded = !r;
+        if (r)
+            r = fail_errno(err, EXIT_INTERNAL, r, "thread for faults of view %u", spec->index);
+    }
+    if (r)
+        guard_exit(g);
+    return r;
+}
+
+void guard_exit(struct guard *g)
+{
+    uint64_t one = 1;
+
+    if (g->threaded) {
+        ssize_t n = write(g->stop, &one, sizeof(one));
+
+        INVARIANT(n == sizeof(one), "guard: the thread cannot be told to stop");
+        pthread_join(g->thread, NULL);
+    }
+    if (g->stop >= 0)
+        close(g->stop);
+    if (g->uffd >= 0)
+        close(g->uffd);
+    *g = (struct guard){.uffd = -1, .stop = -1};
+}
