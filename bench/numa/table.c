@@ -156,28 +156,28 @@ void markdown_write(FILE *f, const struct report *r)
         "minutes.\n\n",
         r->reps, r->seconds / 60);
     table_print(f, r, true);
-    fputs(
-        "\n`host` is all that host and VMM did meanwhile, mostly to deliver the guest's timer "
-        "interrupts. Their stalls are in the stalls. `local %` is the part of all misses "
-        "(fetched lines and upgrades) at the CPU's own node. `all-local` is a bound, not a "
-        "run: "
-        "the first placement with every miss charged as local and memory quiet. `spread` is "
-        "the "
-        "largest time less the smallest, by the median.\n\n## Is it the same work?\n\n",
-        f);
+    fputs("\n`host` is all that host and VMM did meanwhile: faults of pages touched first, "
+          "exits, "
+          "interrupts. Their stalls are in the stalls. `local %` is the part of all misses "
+          "(fetched lines and upgrades) at the CPU's own node. `all-local` is a bound, not a "
+          "run: "
+          "the first placement with every miss charged as local and memory quiet. `spread` is "
+          "the "
+          "largest time less the smallest, by the median.\n\n## Is it the same work?\n\n",
+          f);
     checks(f, r);
     fputs(
         "\n## What is weak here\n\n"
         "- Time does not feed back: a stall is counted, but nobody waits. Who gets a lock "
         "first, "
         "and how a guest's scheduler spreads work, is the emulator's doing, which runs the "
-        "CPUs "
-        "in turn, 20000 instructions each. The emulated machine's time is 64 times slower than "
-        "outside meanwhile: timer interrupts are rarer than they would be, and how many there "
-        "are "
-        "depends on how busy the machine outside is; they are most of `host`.\n"
-        "- Page walks, nested or not, are not modelled; neither are devices' accesses. Nothing "
-        "reads from a disk in the region.\n"
+        "CPUs in "
+        "turn, 20000 instructions each. The emulated machine's time is 64 times slower than "
+        "outside "
+        "meanwhile: timer interrupts are rarer than they would be, and how many there are "
+        "depends "
+        "on how busy the machine outside is.\n"
+        "- Page walks, nested or not, are not modelled; neither are devices' accesses.\n"
         "- Pages that devices fill are touched by the VMM's I/O thread, which is bound to the "
         "guest's first node: with `first-touch` the page cache of programs from the disk is "
         "there. A kernel booted by one CPU has its early data there too. Memory that a guest "

@@ -4,7 +4,7 @@
 prepare() {
 	cp "$made/db" /deb/tmp/db
 	in_root sqlite3 -readonly /tmp/db 'select count(*) from t where a < 100;'
-	in_memory usr/bin/sqlite3 usr/lib/x86_64-linux-gnu/*.so.*
+	in_memory usr/bin/sqlite3 'usr/lib/x86_64-linux-gnu/*.so.*'
 }
 query() {
 	chroot /deb sqlite3 -readonly /tmp/db "pragma mmap_size=100000000; pragma temp_store=memory;

@@ -4,7 +4,7 @@
 prepare() {
 	cp "$made"/*.vvp /deb/tmp/
 	in_root vvp -n /tmp/one.vvp
-	in_memory usr/bin/vvp usr/lib/x86_64-linux-gnu/ivl usr/lib/x86_64-linux-gnu/*.so.*
+	in_memory usr/bin/vvp usr/lib/x86_64-linux-gnu/ivl 'usr/lib/x86_64-linux-gnu/*.so.*'
 }
 simulate() { chroot /deb vvp -n /tmp/sim.vvp >/tmp/out."$1"; }
 work() { each_of simulate; }

@@ -22,8 +22,9 @@ made=/deb/usr/src/numa
 # in_root COMMAND...: on the disk's userland.
 in_root() { chroot /deb "$@"; }
 
-# in_memory PATH...: everything in these files and directories of the disk is in memory from now on.
-in_memory() { (cd /deb && find "$@" -type f -print0 | xargs -0 cat) >/dev/null; }
+# in_memory PATTERN...: everything in these files and directories of the disk is in memory from now on.
+# shellcheck disable=SC2048,SC2086
+in_memory() { (cd /deb && find $* -type f -print0 | xargs -0 cat) >/dev/null; }
 
 # sectors: read from the disk so far.
 sectors() { awk '{ print $3 }' /sys/block/vda/stat; }

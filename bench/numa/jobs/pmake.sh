@@ -8,7 +8,7 @@ prepare() {
 	echo 'int main(void) { return 0; }' >/deb/tmp/a.c
 	in_root gcc $flags -c -o /tmp/a.o /tmp/a.c
 	in_root make -C /tmp/src -n
-	in_memory usr/lib/gcc usr/include usr/bin/x86_64-linux-gnu-as usr/bin/make usr/lib/x86_64-linux-gnu/*.so.*
+	in_memory usr/lib/gcc usr/include usr/bin/x86_64-linux-gnu-as usr/bin/make 'usr/lib/x86_64-linux-gnu/*.so.*'
 }
 objects='bzip2recover.o huffman.o dlltest.o unzcrash.o crctable.o spewG.o randtable.o mk251.o'
 work() { in_root make -s -C /tmp/src -j "$cpus" CFLAGS="$flags" $objects; }
