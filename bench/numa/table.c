@@ -182,6 +182,9 @@ void markdown_write(FILE *f, const struct report *r)
         "guest's first node: with `first-touch` the page cache of programs from the disk is "
         "there. A kernel booted by one CPU has its early data there too. Memory that a guest "
         "frees keeps its node: the next user of it may be anywhere.\n"
+        "- Sectors read from a disk are counted from the program's start; of *raytrace* that "
+        "is "
+        "before the region begins.\n"
         "- *pmake* is eight of the package's sources, without optimisation, to keep regions "
         "short.\n",
         f);
@@ -189,8 +192,9 @@ void markdown_write(FILE *f, const struct report *r)
 
 static const struct cause causes[] = {
     {"pmake",
-     "under `first-touch` the guest's kernel lies where the VMM's thread that loads it "
-     "happens to run: of its misses 470000, 102000 and 125000 went to node 3 in three "
+     "in the first series, under `first-touch` the guest's kernel lies where the VMM's thread "
+     "that loads it "
+     "happened to run: of its misses 470000, 102000 and 125000 went to node 3 in three "
      "runs, and 91000, 94000 and 459000 to node 1. Which CPU compiles what is the guest's "
      "scheduler's choice"},
     {"raytrace",
@@ -198,8 +202,8 @@ static const struct cause causes[] = {
      "that, two runs under `one-node` differed by 15 % (2.64 s and 2.27 s), almost all of "
      "it in the CPU that took longest"},
     {"counters",
-     "under `first-touch` the lines lie where the thread that cleared them ran, one node "
-     "or two; these were different ones in three runs"},
+     "in the first series, under `first-touch` the lines lay where the thread that cleared "
+     "them ran, one node or two; these were different ones in three runs"},
     {"others", "below 3 %, and not looked into"},
     {NULL, NULL},
 };

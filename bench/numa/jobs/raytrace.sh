@@ -3,6 +3,7 @@
 # a scene of 10368 triangles, read by one CPU and then traced by all; the region begins with the tracing
 prepare() {
 	cp "$made/scene.dat" "$made/atwork.so" /deb/tmp/
+	in_root env LD_PRELOAD=/tmp/atwork.so tachyon -help
 	in_memory 'usr/bin/tachyon*' 'usr/lib/x86_64-linux-gnu/*.so.*'
 }
 begin() { :; }
