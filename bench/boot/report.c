@@ -12,10 +12,9 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
 #include "bench/lib/bars.h"
+#include "bench/lib/host.h"
 
 enum { PATH_LEN = 4096, NPANELS = 6 };
 
@@ -33,57 +32,7 @@ static const char *in_dir(char buf[PATH_LEN], const char *dir, const char *name)
     return buf;
 }
 
-/* ---- the machine ---- */
-
-/* The value of the first line "KEY : VALUE" of a file of /proc, in buf; "unknown" without one. */
-static const char *proc_value(char *buf, size_t len, const char *file, const char *key)
-{
-    FILE *f = fopen(file, "re");
-    char line[512], *colon;
-
-    snprintf(buf, len, "unknown");
-    while (f && fgets(line, sizeof(line), f)) {
-        colon = strchr(line, ':');
-        if (strncmp(line, key, strlen(key)) != 0 || !colon)
-            continue;
-        colon[1 + strcspn(colon + 1, "\n")] = 0;
-        snprintf(buf, len, "%s", colon + 1 + strspn(colon + 1, " \t"));
-        break;
-    }
-    if (f)
-        fclose(f);
-    return buf;
-}
-
-/* Which KVM this is: the module that has loaded, by the name of its directory. */
-static const char *kvm_kind(void)
-{
-    static const char *const kinds[] = {"kvm_intel", "kvm_amd", "kvm_pvm"};
-    char path[64];
-
-    for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        snprintf(path, sizeof(path), "/sys/module/%s", kinds[i]);
-        if (!access(path, F_OK))
-            return kinds[i];
-    }
-    return "unknown";
-}
-
-/* The machine we run on. */
-static json_t *host_json(void)
-{
-    char cpu[256], cpus[32], mem[32];
-    struct utsname u;
-
-    if (uname(&u))
-        die("uname");
-    proc_value(cpu, sizeof(cpu), "/proc/cpuinfo", "model name");
-    snprintf(cpus, sizeof(cpus), "%ld", sysconf(_SC_NPROCESSORS_ONLN));
-    snprintf(mem, sizeof(mem), "%ld",
-             sysconf(_SC_PHYS_PAGES) / 1024 * (sysconf(_SC_PAGESIZE) / 1024));
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "cpu", cpu, "cpus", cpus, "memory_mib", mem,
-                     "kernel", u.release, "kvm", kvm_kind());
-}
+/* ---- the machines ---- */
 
 /* The lab, from lab.txt. */
 static json_t *lab_json(const char *path)
@@ -258,7 +207,7 @@ int main(int argc, char **argv)
     if (runs_read(r.runs, in_dir(path, argv[1], "runs.jsonl")))
         die(path);
     (void)runs_read(r.runs, in_dir(path, argv[1], "start.jsonl")); /* not without a KVM */
-    r.machine = json_pack("{s:o, s:o}", "host", host_json(), "lab",
+    r.machine = json_pack("{s:o, s:o}", "host", host_json(HOST_KVM), "lab",
                           lab_json(in_dir(path, argv[1], "lab.txt")));
     fill_goals(&r);
     write_json(&r, in_dir(path, argv[2], "boot.json"), argv[3]);

@@ -7,8 +7,12 @@
 
 struct json_t;
 
-/* {"cpu", "cpus", "memory_mib", "kernel", "emulator"}, all strings; "unknown" where the machine does
- * not say. */
-struct json_t *host_json(void);
+/* What of the machine besides itself a result rests on. */
+enum host_part { HOST_EMULATOR = 1, HOST_KVM = 2 };
+
+/* {"cpu", "cpus", "memory_mib", "kernel"} and, as `parts` (HOST_...) asks, "emulator" (the version of
+ * the one installed), "kvm" (the module that has loaded): all strings; "unknown" where the machine
+ * does not say. */
+struct json_t *host_json(unsigned parts);
 
 #endif

@@ -311,7 +311,7 @@ int main(int argc, char **argv)
     }
     r.plans = json_array();
     r.rows = json_array();
-    r.machine = json_pack("{s:o}", "host", host_json());
+    r.machine = json_pack("{s:o}", "host", host_json(HOST_EMULATOR));
     read_lines(r.plans, argv[1], "plan");
     json_array_foreach(r.plans, i, plan) read_lines(r.rows, argv[1], text(plan, "plan"));
     json_array_foreach(r.plans, i, plan) judge_plan(&r, plan);
