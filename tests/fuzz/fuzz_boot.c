@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "tests/fuzz/fuzz.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/loader.h"
 #include "vmm/machine/mem.h"
@@ -24,8 +25,6 @@
 #define RAM      (16ull << 20)
 #define KERN     0x200000u
 #define SEED_MAX 0x3000
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static struct guest_mem mem;   /* made by the first input, used by all */
 static unsigned long loads;    /* kernels tried */
@@ -87,13 +86,6 @@ struct input {
     uint8_t b[2 + SEED_MAX]; /* two choosing bytes, then the file */
     size_t len;              /* bytes in use */
 };
-
-/* The next number of a fixed sequence. */
-static uint32_t rnd(uint64_t *state)
-{
-    *state = *state * 6364136223846793005ull + 1442695040888963407ull;
-    return (uint32_t)(*state >> 33);
-}
 
 /* Seed: a bzImage of 8 KiB. */
 static void seed_bz(struct input *in)
@@ -201,24 +193,11 @@ static void mutate(struct input *in, uint64_t *state)
         in->len = rnd(state) % in->len;
 }
 
-/* Runs one file as it is. */
-static bool run_file(const char *name)
-{
-    static uint8_t buf[1 << 20];
-    FILE *f = fopen(name, "rb");
-
-    if (!f)
-        return false;
-    LLVMFuzzerTestOneInput(buf, fread(buf, 1, sizeof(buf), f));
-    fclose(f);
-    return true;
-}
-
 /* Runs n mutated seeds. */
 static void rounds_of(long n)
 {
     static void (*const seeds[])(struct input *) = {seed_bz, seed_elf64, seed_elf32};
-    uint64_t state = 1;
+    uint64_t state = FUZZ_SEED;
 
     for (long i = 0; i < n; i++) {
         static struct input in;
@@ -232,14 +211,10 @@ static void rounds_of(long n)
 
 int main(int argc, char **argv)
 {
-    long rounds = argc > 1 ? 0 : 20000;
+    long rounds = 20000;
 
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-')
-            rounds = strtol(argv[i] + 1, NULL, 10);
-        else if (!run_file(argv[i]))
-            return 2;
-    }
+    if (!fuzz_args(argc, argv, 1 << 20, &rounds))
+        return 2;
     rounds_of(rounds);
     printf("fuzz_boot: %ld rounds, %lu of %lu loads gave a bootable kernel\n", rounds, loads_ok,
            loads);

@@ -15,15 +15,13 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "tests/fuzz/fuzz.h"
 #include "vmm/config/config.h"
 
 enum {
-    INPUT = 16384,  /* longest input, bytes */
-    LOOK = 4,       /* guests of a site that are printed and read back */
-    DEFAULT = 20000 /* inputs tried when nobody says how many */
+    INPUT = 16384, /* longest input, bytes */
+    LOOK = 4,      /* guests of a site that are printed and read back */
 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 /* libconfig itself loses the string it is reading at a syntax error. */
 const char *__lsan_default_suppressions(void);
@@ -161,13 +159,13 @@ static size_t damage(char *in, size_t len, unsigned *seed)
 }
 
 /* Tries n damaged seeds. */
-static void try_seeds(unsigned long n)
+static void try_seeds(long n)
 {
     char *in = xcalloc(1, INPUT);
     unsigned seed = 1;
 
-    for (unsigned long i = 0; i < n; i++) {
-        const char *text = seeds[i % (sizeof(seeds) / sizeof(seeds[0]))];
+    for (long i = 0; i < n; i++) {
+        const char *text = seeds[(size_t)i % (sizeof(seeds) / sizeof(seeds[0]))];
         size_t len = strlen(text);
 
         memcpy(in, text, len);
@@ -178,34 +176,13 @@ static void try_seeds(unsigned long n)
     free(in);
 }
 
-/* Tries one file; returns 0, or 1 when it cannot be read. */
-static int try_named(const char *name)
-{
-    char *in = xcalloc(1, INPUT);
-    FILE *f = fopen(name, "rb");
-
-    if (f) {
-        LLVMFuzzerTestOneInput((const uint8_t *)in, fread(in, 1, INPUT, f));
-        fclose(f);
-    } else {
-        perror(name);
-    }
-    free(in);
-    return !f;
-}
-
 int main(int argc, char **argv)
 {
-    int ret = 0;
+    long rounds = 20000;
 
-    if (argc < 2)
-        try_seeds(DEFAULT);
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-')
-            try_seeds(strtoul(argv[i] + 1, NULL, 10));
-        else
-            ret |= try_named(argv[i]);
-    }
+    if (!fuzz_args(argc, argv, INPUT, &rounds))
+        return 2;
+    try_seeds(rounds);
     printf("fuzz_config: %lu inputs, %lu taken\n", counts.tried, counts.taken);
-    return ret;
+    return 0;
 }

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/evloop.h"
 #include "base/log.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/unit/tcpframe.h"
 #include "vmm/device/devices.h"
 #include "vmm/device/host.h"
@@ -57,8 +58,6 @@ static struct {
     uint64_t sent;           /* frames over all rounds */
     bool prepared;           /* the above is set up */
 } fuzz;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 void irq_msi(struct irqchip *ic, uint64_t addr, uint32_t data)
 {
@@ -224,15 +223,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 /* ---- the built-in mutator ---- */
 
-/* A small generator (xorshift), so that a run can be repeated. */
-static uint32_t rnd(uint64_t *s)
-{
-    *s ^= *s << 13;
-    *s ^= *s >> 7;
-    *s ^= *s << 17;
-    return (uint32_t)(*s >> 16);
-}
-
 /* A frame that is mostly what it claims to be. */
 static void make_frame(uint64_t *s, uint8_t *in, uint8_t *len2)
 {
@@ -299,32 +289,13 @@ static void round_of(uint64_t *s)
     LLVMFuzzerTestOneInput(in, INPUT);
 }
 
-/* Runs one input from a file; false when it cannot be read. */
-static bool run_file(const char *name)
-{
-    uint8_t in[INPUT];
-    FILE *f = fopen(name, "rb");
-    size_t n;
-
-    if (!f)
-        return false;
-    n = fread(in, 1, sizeof(in), f);
-    fclose(f);
-    LLVMFuzzerTestOneInput(in, n);
-    return true;
-}
-
 int main(int argc, char **argv)
 {
-    uint64_t seed = 0x9e3779b97f4a7c15ull;
-    long rounds = argc > 1 ? 0 : 5000;
+    uint64_t seed = FUZZ_SEED;
+    long rounds = 5000;
 
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-')
-            rounds = strtol(argv[i] + 1, NULL, 10);
-        else if (!run_file(argv[i]))
-            return 2;
-    }
+    if (!fuzz_args(argc, argv, INPUT, &rounds))
+        return 2;
     for (long i = 0; i < rounds; i++)
         round_of(&seed);
     if (fuzz.prepared) {

@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "base/evloop.h"
 #include "base/log.h"
+#include "tests/fuzz/fuzz.h"
 #include "vmm/device/chario.h"
 #include "vmm/device/devices.h"
 #include "vmm/device/host.h"
@@ -74,8 +75,6 @@ struct walk {
     bool backwards;    /* from the last step to the first */
     bool alone;        /* it runs the loop, too */
 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 void irq_msi(struct irqchip *ic, uint64_t addr, uint32_t data)
 {
@@ -428,15 +427,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 /* ---- the built-in mutator ---- */
 
-/* A small generator (xorshift), so that a run can be repeated. */
-static uint32_t rnd(uint64_t *s)
-{
-    *s ^= *s << 13;
-    *s ^= *s >> 7;
-    *s ^= *s << 17;
-    return (uint32_t)(*s >> 16);
-}
-
 static void fill(uint64_t *s, uint8_t in[INPUT])
 {
     for (unsigned i = 0; i < INPUT; i++)
@@ -488,32 +478,13 @@ static void rounds_of(long n, uint64_t *seed)
     }
 }
 
-/* Runs one input from a file; false when it cannot be read. */
-static bool run_file(const char *name)
-{
-    uint8_t in[INPUT];
-    FILE *f = fopen(name, "rb");
-    size_t n;
-
-    if (!f)
-        return false;
-    n = fread(in, 1, sizeof(in), f);
-    fclose(f);
-    LLVMFuzzerTestOneInput(in, n);
-    return true;
-}
-
 int main(int argc, char **argv)
 {
-    uint64_t seed = 0x9e3779b97f4a7c15ull;
-    long rounds = argc > 1 ? 0 : 3000;
+    uint64_t seed = FUZZ_SEED;
+    long rounds = 3000;
 
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-')
-            rounds = strtol(argv[i] + 1, NULL, 10);
-        else if (!run_file(argv[i]))
-            return 2;
-    }
+    if (!fuzz_args(argc, argv, INPUT, &rounds))
+        return 2;
     rounds_of(rounds, &seed);
     if (!fuzz.ready)
         return 0;

@@ -16,6 +16,8 @@
 #include "base/err.h"
 #include "base/evloop.h"
 #include "base/log.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/unit/toy.h"
 #include "vmm/device/devices.h"
 #include "vmm/device/host.h"
 #include "vmm/device/virtio.h"
@@ -48,30 +50,10 @@ static struct {
     bool ready;            /* the above is set up */
 } fuzz;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
 void irq_msi(struct irqchip *ic, uint64_t addr, uint32_t data)
 {
     (void)ic, (void)addr, (void)data;
 }
-
-static void toy_kick(struct virtio_dev *d, unsigned q)
-{
-    (void)d, (void)q;
-}
-
-static void toy_free(struct virtio_dev *d)
-{
-    virtio_exit(d);
-}
-
-static void toy_stats(struct virtio_dev *d, struct dev_stats *out)
-{
-    (void)d, (void)out;
-}
-
-static const struct virtio_type toy_type = {
-    .name = "toy", .id = 42, .kick = toy_kick, .free = toy_free, .stats = toy_stats};
 
 /* Makes the machine and the device. */
 static void prepare(void)
@@ -180,15 +162,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     return 0;
 }
 
-/* A small generator (xorshift), so that a run can be repeated. */
-static uint32_t rnd(uint64_t *s)
-{
-    *s ^= *s << 13;
-    *s ^= *s >> 7;
-    *s ^= *s << 17;
-    return (uint32_t)(*s >> 16);
-}
-
 /* A descriptor that is mostly sensible, so that walks get far. */
 static void make_desc(uint64_t *s, uint8_t *p, bool indirect, unsigned n)
 {
@@ -267,32 +240,13 @@ static void rounds_of(long n, uint64_t *seed)
     }
 }
 
-/* Runs one input from a file; false when it cannot be read. */
-static bool run_file(const char *name)
-{
-    uint8_t in[INPUT];
-    FILE *f = fopen(name, "rb");
-    size_t n;
-
-    if (!f)
-        return false;
-    n = fread(in, 1, sizeof(in), f);
-    fclose(f);
-    LLVMFuzzerTestOneInput(in, n);
-    return true;
-}
-
 int main(int argc, char **argv)
 {
-    uint64_t seed = 0x9e3779b97f4a7c15ull;
-    long rounds = argc > 1 ? 0 : 20000;
+    uint64_t seed = FUZZ_SEED;
+    long rounds = 20000;
 
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-')
-            rounds = strtol(argv[i] + 1, NULL, 10);
-        else if (!run_file(argv[i]))
-            return 2;
-    }
+    if (!fuzz_args(argc, argv, INPUT, &rounds))
+        return 2;
     rounds_of(rounds, &seed);
     printf("fuzz_virtq: %ld rounds, %llu requests were well formed\n", rounds,
            (unsigned long long)fuzz.popped);

@@ -5,6 +5,7 @@
  */
 #include "tests/unit/vdriver.h"
 
+#include "tests/unit/toy.h"
 #include "vmm/device/devices.h"
 #include "vmm/machine/irq.h"
 
@@ -22,25 +23,6 @@ void irq_msi(struct irqchip *ic, uint64_t addr, uint32_t data)
     (void)ic, (void)addr, (void)data;
     irqs++;
 }
-
-/* A device whose queue the tests serve by hand. */
-static void toy_kick(struct virtio_dev *d, unsigned q)
-{
-    (void)d, (void)q;
-}
-
-static void toy_free(struct virtio_dev *d)
-{
-    virtio_exit(d);
-}
-
-static void toy_stats(struct virtio_dev *d, struct dev_stats *out)
-{
-    (void)d, (void)out;
-}
-
-static const struct virtio_type toy_type = {
-    .name = "toy", .id = 42, .kick = toy_kick, .free = toy_free, .stats = toy_stats};
 
 /* One machine with one toy in slot 1. */
 struct fixture {
