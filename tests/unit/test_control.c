@@ -12,15 +12,14 @@
 #include <string.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/evloop.h"
+#include "tests/unit/control_rig.h"
 #include "vmm/monitor/client.h"
 #include "vmm/monitor/conring.h"
 #include "vmm/monitor/control.h"
@@ -134,14 +133,12 @@ static void test_requests(void **state)
 
 /* A control socket without a monitor. */
 struct fixture {
-    struct evloop loop;     /* serves all */
-    struct control control; /* the socket */
-    char path[64];          /* where it is */
-    struct client *late;    /* who asked "late" and has no answer yet */
-    unsigned gone;          /* clients that left */
-    struct client *raw;     /* who asked "raw" */
-    char typed[64];         /* what that one sent */
-    bool full;              /* take none of it */
+    struct rig rig;      /* the socket */
+    struct client *late; /* who asked "late" and has no answer yet */
+    unsigned gone;       /* clients that left */
+    struct client *raw;  /* who asked "raw" */
+    char typed[64];      /* what that one sent */
+    bool full;           /* take none of it */
 };
 
 static size_t take_raw(void *arg, const uint8_t *p, size_t n)
@@ -186,28 +183,11 @@ static void on_gone(void *arg, struct client *cl)
 
 static const struct control_ops ops = {.request = on_request, .gone = on_gone};
 
-/* Serves what there is to serve. */
-static void serve(struct fixture *f)
-{
-    for (int i = 0; i < 20; i++) {
-        evloop_once(&f->loop, 1);
-        control_reap(&f->control);
-    }
-}
-
 static int setup(void **state)
 {
     struct fixture *f = xcalloc(1, sizeof(*f));
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    snprintf(f->path, sizeof(f->path), "/tmp/disco-test-%d.sock", (int)getpid());
-    strcpy(sa.sun_path, f->path);
-    unlink(f->path);
-    assert_int_equal(evloop_init(&f->loop, NULL), 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
-    assert_int_equal(listen(fd, 100), 0);
-    assert_int_equal(control_init(&f->control, &f->loop, fd, &ops, f), 0);
+    rig_init(&f->rig, &ops, f);
     *state = f;
     return 0;
 }
@@ -216,22 +196,9 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    control_exit(&f->control, 0);
-    evloop_exit(&f->loop);
-    unlink(f->path);
+    rig_exit(&f->rig);
     free(f);
     return 0;
-}
-
-/* A client's connection; its reads do not wait. */
-static int dial(struct fixture *f)
-{
-    struct client_line l = {.socket = f->path};
-    int fd = client_connect(&l, NULL);
-
-    assert_true(fd >= 0);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    return fd;
 }
 
 /* Sends text and serves; returns what came back, in a static buffer. */
@@ -242,7 +209,7 @@ static const char *talk(struct fixture *f, int fd, const char *text)
 
     if (text[0])
         assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-    serve(f);
+    rig_serve(&f->rig);
     n = recv(fd, buf, sizeof(buf) - 1, MSG_DONTWAIT);
     buf[n > 0 ? n : 0] = 0;
     return buf;
@@ -251,7 +218,7 @@ static const char *talk(struct fixture *f, int fd, const char *text)
 static void test_answers(void **state)
 {
     struct fixture *f = *state;
-    int fd = dial(f);
+    int fd = rig_dial(&f->rig);
 
     assert_string_equal(talk(f, fd, "{\"cmd\":\"x\"}\n"), "{\"ok\":true,\"echo\":\"x\"}\n");
     assert_string_equal(talk(f, fd, "{\"cmd\":"), "");
@@ -262,7 +229,7 @@ static void test_answers(void **state)
     assert_non_null(strstr(talk(f, fd, "rubbish\n"), "\"ok\":false"));
     assert_string_equal(talk(f, fd, "{\"cmd\":\"x\"}\n"), "{\"ok\":true,\"echo\":\"x\"}\n");
     close(fd);
-    serve(f);
+    rig_serve(&f->rig);
     assert_int_equal(f->gone, 1);
 }
 
@@ -270,7 +237,7 @@ static void test_answers(void **state)
 static void test_late(void **state)
 {
     struct fixture *f = *state;
-    int fd = dial(f), other = dial(f);
+    int fd = rig_dial(&f->rig), other = rig_dial(&f->rig);
 
     assert_string_equal(talk(f, fd, "{\"cmd\":\"late\"}\n{\"cmd\":\"x\"}\n"), "");
     assert_string_equal(talk(f, other, "{\"cmd\":\"y\"}\n"), "{\"ok\":true,\"echo\":\"y\"}\n");
@@ -279,7 +246,7 @@ static void test_late(void **state)
     assert_string_equal(talk(f, fd, ""), "{\"ok\":true}\n{\"ok\":true,\"echo\":\"x\"}\n");
     talk(f, fd, "{\"cmd\":\"late\"}\n");
     close(fd);
-    serve(f);
+    rig_serve(&f->rig);
     assert_null(f->late);
     assert_int_equal(f->gone, 1);
     close(other);
@@ -289,15 +256,15 @@ static void test_late(void **state)
 static void test_half_close(void **state)
 {
     struct fixture *f = *state;
-    int fd = dial(f);
+    int fd = rig_dial(&f->rig);
 
     talk(f, fd, "{\"cmd\":\"late\"}\n");
     shutdown(fd, SHUT_WR);
-    serve(f);
+    rig_serve(&f->rig);
     assert_non_null(f->late);
     control_reply(f->late, json_pack("{s:b}", "ok", 1));
     assert_string_equal(talk(f, fd, ""), "{\"ok\":true}\n");
-    serve(f);
+    rig_serve(&f->rig);
     assert_int_equal(f->gone, 1);
     close(fd);
 }
@@ -306,7 +273,7 @@ static void test_long_line(void **state)
 {
     struct fixture *f = *state;
     char *big = xcalloc(1, LINE_MAX_BYTES + 10);
-    int fd = dial(f);
+    int fd = rig_dial(&f->rig);
     size_t sent = 0;
 
     memset(big, 'x', LINE_MAX_BYTES + 9);
@@ -314,9 +281,9 @@ static void test_long_line(void **state)
         ssize_t n = send(fd, big, LINE_MAX_BYTES + 9 - sent, MSG_NOSIGNAL);
 
         sent += n > 0 ? (size_t)n : 0;
-        serve(f);
+        rig_serve(&f->rig);
     }
-    assert_non_null(strstr(talk(f, dial(f), "{\"cmd\":\"x\"}\n"), "\"x\""));
+    assert_non_null(strstr(talk(f, rig_dial(&f->rig), "{\"cmd\":\"x\"}\n"), "\"x\""));
     recv(fd, big, LINE_MAX_BYTES, 0);
     assert_non_null(strstr(big, "longer than"));
     assert_int_equal(f->gone, 1);
@@ -328,7 +295,7 @@ static void test_long_line(void **state)
 static void test_unread(void **state)
 {
     struct fixture *f = *state;
-    int slow = dial(f), other = dial(f);
+    int slow = rig_dial(&f->rig), other = rig_dial(&f->rig);
     char block[4096] = {0};
 
     assert_string_equal(talk(f, slow, "{\"cmd\":\"raw\"}\n"), "{\"ok\":true}\n");
@@ -345,7 +312,7 @@ static void test_unread(void **state)
 static void test_raw(void **state)
 {
     struct fixture *f = *state;
-    int fd = dial(f);
+    int fd = rig_dial(&f->rig);
 
     assert_string_equal(talk(f, fd, "{\"cmd\":\"raw\"}\nab\nc"), "{\"ok\":true}\n");
     for (int i = 0; i < 10; i++)
@@ -361,7 +328,7 @@ static void test_raw(void **state)
     control_write(f->raw, "out", 3);
     assert_string_equal(talk(f, fd, "f"), "out");
     control_finish(f->raw);
-    serve(f);
+    rig_serve(&f->rig);
     assert_int_equal(f->gone, 1);
     close(fd);
 }
@@ -373,14 +340,14 @@ static void test_crowd(void **state)
     int fd[CONTROL_MAX_CLIENTS + 5];
 
     for (int i = 0; i < CONTROL_MAX_CLIENTS + 5; i++)
-        fd[i] = dial(f);
+        fd[i] = rig_dial(&f->rig);
     for (int i = 0; i < 10; i++)
-        serve(f);
-    assert_int_equal(f->control.nclients, CONTROL_MAX_CLIENTS);
+        rig_serve(&f->rig);
+    assert_int_equal(f->rig.control.nclients, CONTROL_MAX_CLIENTS);
     for (int i = 0; i < 10; i++)
         close(fd[i]);
     for (int i = 0; i < 10; i++)
-        serve(f);
+        rig_serve(&f->rig);
     assert_non_null(strstr(talk(f, fd[CONTROL_MAX_CLIENTS + 4], "{\"cmd\":\"x\"}\n"), "\"x\""));
     for (int i = 10; i < CONTROL_MAX_CLIENTS + 5; i++)
         close(fd[i]);
@@ -395,19 +362,19 @@ static void test_noise(void **state)
     for (int i = 0; i < 200; i++) {
         char buf[512];
         size_t n = 1 + (size_t)rand_r(&seed) % sizeof(buf);
-        int fd = dial(f);
+        int fd = rig_dial(&f->rig);
 
         for (size_t b = 0; b < n; b++)
             buf[b] = "{}[]\"cmd:x,\\\n\0\xff"[rand_r(&seed) % 15];
         assert_true(send(fd, buf, n, MSG_NOSIGNAL) > 0);
-        evloop_once(&f->loop, 1);
-        evloop_once(&f->loop, 1);
+        evloop_once(&f->rig.loop, 1);
+        evloop_once(&f->rig.loop, 1);
         close(fd);
-        evloop_once(&f->loop, 1);
-        control_reap(&f->control);
+        evloop_once(&f->rig.loop, 1);
+        control_reap(&f->rig.control);
     }
-    serve(f);
-    assert_int_equal(f->control.nclients, 0);
+    rig_serve(&f->rig);
+    assert_int_equal(f->rig.control.nclients, 0);
 }
 
 /* ---- consoles ---- */
@@ -470,14 +437,14 @@ static void test_conring(void **state)
     snprintf(path, sizeof(path), "/tmp/disco-test-%d.console", (int)getpid());
     assert_int_equal(conring_new(&r, path, fd, NULL), 0);
     assert_int_equal(write(fd[1], "hello ", 6), 6);
-    assert_int_equal(conring_start(r, &f->loop, NULL), 0);
+    assert_int_equal(conring_start(r, &f->rig.loop, NULL), 0);
     watch(r, &early);
-    spin(&f->loop);
+    spin(&f->rig.loop);
     assert_string_equal(early.text, "hello ");
     watch(r, &late);
     assert_string_equal(late.text, "hello ");
     assert_int_equal(write(fd[1], "world", 5), 5);
-    spin(&f->loop);
+    spin(&f->rig.loop);
     assert_string_equal(late.text, "hello world");
     conring_unwatch(r, &early.w);
     conring_unwatch(r, &early.w);
@@ -489,7 +456,7 @@ static void test_conring(void **state)
         ssize_t n = write(fd[1], big, sizeof(big));
 
         assert_true(n > 0 || errno == EAGAIN);
-        spin(&f->loop);
+        spin(&f->rig.loop);
     }
     close(fd[0]);
     close(fd[1]);
@@ -518,13 +485,13 @@ static void test_conring_refused(void **state)
 
     snprintf(path, sizeof(path), "/tmp/disco-test-%d.console", (int)getpid());
     assert_int_equal(conring_new(&r, path, fd, NULL), 0);
-    assert_int_equal(conring_start(r, &f->loop, NULL), 0);
+    assert_int_equal(conring_start(r, &f->rig.loop, NULL), 0);
     watch(r, &w);
     while (conring_type(r, block, sizeof(block)) == sizeof(block))
-        spin(&f->loop);
+        spin(&f->rig.loop);
     assert_int_equal(w.room, 0);
     while (read(fd[0], sink, sizeof(sink)) > 0)
-        spin(&f->loop);
+        spin(&f->rig.loop);
     assert_int_equal(w.room, 1);
     assert_int_equal(conring_type(r, block, 100), 100);
     close(fd[0]);

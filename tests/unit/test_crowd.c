@@ -11,31 +11,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
-#include "base/evloop.h"
-#include "vmm/monitor/client.h"
-#include "vmm/monitor/control.h"
+#include "tests/unit/control_rig.h"
 
 #include <cmocka.h> /* last: it takes the name fail for a macro */
 
 /* A control socket without a monitor. */
 struct fixture {
-    struct evloop loop;     /* serves all */
-    struct control control; /* the socket */
-    char path[64];          /* where it is */
-    unsigned asked;         /* requests that came */
-    size_t size;            /* bytes of an answer */
+    struct rig rig; /* the socket */
+    unsigned asked; /* requests that came */
+    size_t size;    /* bytes of an answer */
 };
 
 static void on_request(void *arg, struct client *cl, const struct json_t *req)
@@ -58,28 +51,11 @@ static void on_gone(void *arg, struct client *cl)
 
 static const struct control_ops ops = {.request = on_request, .gone = on_gone};
 
-/* Serves what there is to serve. */
-static void serve(struct fixture *f)
-{
-    for (int i = 0; i < 20; i++) {
-        evloop_once(&f->loop, 1);
-        control_reap(&f->control);
-    }
-}
-
 static int setup(void **state)
 {
     struct fixture *f = xcalloc(1, sizeof(*f));
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    snprintf(f->path, sizeof(f->path), "/tmp/disco-crowd-%d.sock", (int)getpid());
-    strcpy(sa.sun_path, f->path);
-    unlink(f->path);
-    assert_int_equal(evloop_init(&f->loop, NULL), 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
-    assert_int_equal(listen(fd, 100), 0);
-    assert_int_equal(control_init(&f->control, &f->loop, fd, &ops, f), 0);
+    rig_init(&f->rig, &ops, f);
     *state = f;
     return 0;
 }
@@ -88,22 +64,9 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    control_exit(&f->control, 0);
-    evloop_exit(&f->loop);
-    unlink(f->path);
+    rig_exit(&f->rig);
     free(f);
     return 0;
-}
-
-/* A client's connection; its reads do not wait. */
-static int dial(struct fixture *f)
-{
-    struct client_line l = {.socket = f->path};
-    int fd = client_connect(&l, NULL);
-
-    assert_true(fd >= 0);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    return fd;
 }
 
 /* Sends text. */
@@ -137,24 +100,24 @@ static uint64_t now_ms(void)
 static void test_turns(void **state)
 {
     struct fixture *f = *state;
-    int greedy = dial(f);
+    int greedy = rig_dial(&f->rig);
     unsigned most = 0;
 
-    serve(f);
+    rig_serve(&f->rig);
     for (int i = 0; i < 200; i++)
         tell(greedy, "{\"cmd\":\"x\"}\n");
     shutdown(greedy, SHUT_WR);
     for (int i = 0; i < 400; i++) {
         unsigned before = f->asked;
 
-        evloop_once(&f->loop, 0);
-        control_reap(&f->control);
+        evloop_once(&f->rig.loop, 0);
+        control_reap(&f->rig.control);
         most = f->asked - before > most ? f->asked - before : most;
         heard(greedy);
     }
     assert_int_equal(f->asked, 200);
     assert_in_range(most, 1, 16);
-    assert_int_equal(f->control.nclients, 0); /* it said that it will ask no more */
+    assert_int_equal(f->rig.control.nclients, 0); /* it said that it will ask no more */
     close(greedy);
 }
 
@@ -162,18 +125,18 @@ static void test_turns(void **state)
 static void test_unread_turns(void **state)
 {
     struct fixture *f = *state;
-    int slow = dial(f);
+    int slow = rig_dial(&f->rig);
     size_t got = 0;
 
     f->size = 100000;
     for (int i = 0; i < 100; i++)
         tell(slow, "{\"cmd\":\"x\"}\n");
-    serve(f);
-    serve(f);
+    rig_serve(&f->rig);
+    rig_serve(&f->rig);
     assert_in_range(f->asked, 1, 50);
     for (int i = 0; i < 100; i++) {
         got += heard(slow);
-        serve(f);
+        rig_serve(&f->rig);
     }
     assert_int_equal(f->asked, 100);
     assert_true(got + heard(slow) > 100 * f->size);
@@ -187,21 +150,21 @@ static void test_room(void **state)
     int fd[CONTROL_MAX_CLIENTS], late;
 
     for (int i = 0; i < CONTROL_MAX_CLIENTS; i++)
-        fd[i] = dial(f);
+        fd[i] = rig_dial(&f->rig);
     for (int i = 0; i < 5; i++)
-        serve(f);
+        rig_serve(&f->rig);
     tell(fd[0], "{\"cmd\":\"late\"}\n");
-    serve(f);
-    late = dial(f);
+    rig_serve(&f->rig);
+    late = rig_dial(&f->rig);
     tell(late, "{\"cmd\":\"x\"}\n");
-    serve(f);
+    rig_serve(&f->rig);
     assert_int_equal(heard(late), 0); /* none was silent for long enough */
-    assert_true(control_stalled(&f->control));
-    f->control.idle_ns = 0;
-    serve(f);
+    assert_true(control_stalled(&f->rig.control));
+    f->rig.control.idle_ns = 0;
+    rig_serve(&f->rig);
     assert_true(heard(late) > 0);
-    assert_false(control_stalled(&f->control));
-    assert_int_equal(f->control.nclients, CONTROL_MAX_CLIENTS);
+    assert_false(control_stalled(&f->rig.control));
+    assert_int_equal(f->rig.control.nclients, CONTROL_MAX_CLIENTS);
     assert_int_equal(recv(fd[0], &late, 1, MSG_DONTWAIT), -1); /* that one is still there */
     for (int i = 0; i < CONTROL_MAX_CLIENTS; i++)
         close(fd[i]);
@@ -213,22 +176,22 @@ static void test_no_files(void **state)
 {
     struct fixture *f = *state;
     struct rlimit was, none = {.rlim_cur = 0};
-    int fd = dial(f);
+    int fd = rig_dial(&f->rig);
     uint64_t began;
 
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
     none.rlim_max = was.rlim_max;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    evloop_once(&f->loop, 100);
-    assert_true(control_stalled(&f->control));
+    evloop_once(&f->rig.loop, 100);
+    assert_true(control_stalled(&f->rig.control));
     began = now_ms();
-    evloop_once(&f->loop, 100);
+    evloop_once(&f->rig.loop, 100);
     assert_true(now_ms() - began >= 90); /* it slept */
-    control_reap(&f->control);
-    assert_true(control_stalled(&f->control));
+    control_reap(&f->rig.control);
+    assert_true(control_stalled(&f->rig.control));
     setrlimit(RLIMIT_NOFILE, &was);
     tell(fd, "{\"cmd\":\"x\"}\n");
-    serve(f);
+    rig_serve(&f->rig);
     assert_true(heard(fd) > 0);
     close(fd);
 }
@@ -262,18 +225,18 @@ static void test_exit(void **state)
 
     f->size = 3 << 20;
     for (int i = 0; i < 4; i++) {
-        s[i] = (struct sipper){.fd = dial(f)};
+        s[i] = (struct sipper){.fd = rig_dial(&f->rig)};
         tell(s[i].fd, "{\"cmd\":\"x\"}\n");
     }
-    serve(f);
+    rig_serve(&f->rig);
     f->size = 1000;
-    quick = dial(f);
+    quick = rig_dial(&f->rig);
     tell(quick, "{\"cmd\":\"x\"}\n");
-    serve(f);
+    rig_serve(&f->rig);
     for (int i = 0; i < 4; i++)
         assert_int_equal(pthread_create(&t[i], NULL, sip, &s[i]), 0);
     began = now_ms();
-    control_exit(&f->control, 300);
+    control_exit(&f->rig.control, 300);
     assert_in_range(now_ms() - began, 0, 900);
     assert_true(heard(quick) > 1000);
     for (int i = 0; i < 4; i++) {
