@@ -4,9 +4,9 @@
  * of the disk, every request a driver can get wrong, disks that fail, resets with I/O in flight.
  * All of it runs twice: with io_uring, then with that forbidden by a system call filter.
  */
+#include "tests/leaks.h"
 #include "tests/unit/vdriver.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -63,18 +63,6 @@ void irq_msi(struct irqchip *ic, uint64_t addr, uint32_t data)
     (void)addr;
     (void)data;
     irqs++;
-}
-
-/* Open descriptors of this process. */
-static unsigned open_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
 }
 
 /* An image on a real file system, or in memory (which has no ZERO_RANGE). */

@@ -3,7 +3,6 @@
  * Console streams: nobody reads and nothing blocks; losses are counted; terminals, ptys, files,
  * listeners with clients that come and go; back-pressure; nothing leaks.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,6 +23,7 @@
 #include <cmocka.h>
 
 #include "base/evloop.h"
+#include "tests/leaks.h"
 #include "vmm/device/chario.h"
 
 /* A consumer of input that takes as much as it is told to. */
@@ -52,18 +52,6 @@ static size_t take(void *arg, const uint8_t *p, size_t n)
 static void quit(void *arg)
 {
     ((struct sink *)arg)->quits++;
-}
-
-/* Open descriptors of this process. */
-static unsigned open_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
 }
 
 static unsigned fds_before;

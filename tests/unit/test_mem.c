@@ -4,7 +4,6 @@
  * nothing is left behind.
  * Threads: one.  Needs no /dev/kvm; sizes beyond the machine's RAM are skipped.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <numa.h>
@@ -21,39 +20,13 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "tests/leaks.h"
 #include "vmm/machine/mem.h"
 
 #include <cmocka.h>
 
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
-
-/* Number of open descriptors. */
-static unsigned count_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    assert_non_null(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
-
-/* Number of mappings. */
-static unsigned count_maps(void)
-{
-    FILE *f = fopen("/proc/self/maps", "r");
-    unsigned n = 0;
-    int c;
-
-    assert_non_null(f);
-    while ((c = fgetc(f)) != EOF)
-        n += c == '\n';
-    fclose(f);
-    return n;
-}
 
 /* Makes memory, or skips the test where this machine is too small for it. */
 static struct guest_mem make(uint64_t size, unsigned nviews)
@@ -199,7 +172,7 @@ static void test_sealed(void **state)
 /* Expects a refusal with EXIT_MEMORY and part in its message. */
 static void refused(const struct mem_spec *spec, const char *part)
 {
-    unsigned fds = count_fds(), maps = count_maps();
+    unsigned fds = open_fds(), maps = open_maps();
     struct guest_mem m;
     struct err err = {0};
 
@@ -210,8 +183,8 @@ static void refused(const struct mem_spec *spec, const char *part)
     assert_non_null(strstr(err.text, part));
     assert_int_equal(m.fd, -1);
     mem_exit(&m); /* harmless */
-    assert_int_equal(count_fds(), fds);
-    assert_int_equal(count_maps(), maps);
+    assert_int_equal(open_fds(), fds);
+    assert_int_equal(open_maps(), maps);
 }
 
 static void test_refused(void **state)
@@ -349,16 +322,16 @@ static void test_leaks(void **state)
 
     (void)state;
     mem_exit(&m);
-    fds = count_fds();
-    maps = count_maps();
+    fds = open_fds();
+    maps = open_maps();
     for (unsigned i = 0; i < 100; i++) {
         m = make(16 * MIB, 1 + i % 8);
         m.view[0][i] = 1;
         mem_exit(&m);
         mem_exit(&m); /* twice is harmless */
     }
-    assert_int_equal(count_fds(), fds);
-    assert_int_equal(count_maps(), maps);
+    assert_int_equal(open_fds(), fds);
+    assert_int_equal(open_maps(), maps);
 }
 
 int main(void)

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -24,6 +23,7 @@
 #include "base/evloop.h"
 #include "base/log.h"
 #include "numa/place.h"
+#include "tests/leaks.h"
 #include "vmm/cell/proto.h"
 #include "vmm/config/config.h"
 #include "vmm/monitor/mguest.h"
@@ -200,18 +200,6 @@ static void on_reply(void *arg, struct mguest *g, const struct proto_msg *m)
 
 static const struct mguest_ops ops = {
     .made = on_made, .ready = on_ready, .ended = on_ended, .reply = on_reply};
-
-/* Descriptors this process has open. */
-static int open_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    int n = 0;
-
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
 
 static int setup(void **state)
 {

@@ -3,9 +3,9 @@
  * Tests of the network card over the real subnet backend: the test is the guest's driver
  * (vdriver.h) on one side and the switch on the other end of the socket pair.
  */
+#include "tests/leaks.h"
 #include "tests/unit/vdriver.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <linux/virtio_net.h>
 #include <stdbool.h>
@@ -41,18 +41,6 @@ struct fixture {
     uint8_t buf[BIG + 64];   /* a frame */
     uint8_t want[BIG + 64];  /* another */
 };
-
-static int open_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
 
 static const uint8_t mac[6] = {0x52, 0x54, 0, 0, 0, 2};
 

@@ -4,7 +4,6 @@
  * DHCP, ARP, a forwarded connection on loopback, hostile frames, threads and descriptors.
  */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -21,6 +20,7 @@
 
 #include "base/err.h"
 #include "base/evloop.h"
+#include "tests/leaks.h"
 #include "tests/unit/tcpframe.h"
 #include "vmm/device/net.h"
 
@@ -35,19 +35,6 @@ struct fixture {
     unsigned calls;         /* of ready */
     uint8_t got[65536];     /* last frame */
 };
-
-/* Entries of a folder of /proc/self. */
-static int entries(const char *path)
-{
-    DIR *d = opendir(path);
-    int n = 0;
-
-    assert_non_null(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
 
 static void ready(void *arg)
 {
@@ -271,7 +258,7 @@ static void bad_forwards(void **state)
         "tcp::22-:22x", "udp:::-:",         "tcp::1-:2:3",
     };
     struct err err;
-    int before = entries("/proc/self/fd");
+    int before = open_fds();
 
     (void)state;
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -280,7 +267,7 @@ static void bad_forwards(void **state)
         assert_int_equal(err.status, EXIT_CONFIG);
         assert_non_null(strstr(err.text, bad[i]));
     }
-    assert_int_equal(entries("/proc/self/fd"), before);
+    assert_int_equal(open_fds(), before);
 }
 
 /* A port that another holds: said so, and nothing stays behind. */
@@ -297,11 +284,11 @@ static void taken_port(void **state)
     assert_int_equal(listen(s, 1), 0);
     assert_int_equal(getsockname(s, (struct sockaddr *)&a, &len), 0);
     snprintf(fwd, sizeof(fwd), "tcp:127.0.0.1:%d-:22", ntohs(a.sin_port));
-    fds = entries("/proc/self/fd");
+    fds = open_fds();
     assert_null(net_user_new(fwd, &err));
     assert_int_equal(err.status, EXIT_RESOURCE);
     assert_non_null(strstr(err.text, fwd));
-    assert_int_equal(entries("/proc/self/fd"), fds);
+    assert_int_equal(open_fds(), fds);
     close(s);
 }
 
@@ -315,8 +302,8 @@ static void leaves_nothing(void **state)
     (void)state;
     begin(&f, NULL); /* what the libraries keep for good */
     end(&f);
-    fds = entries("/proc/self/fd");
-    tasks = entries("/proc/self/task");
+    fds = open_fds();
+    tasks = open_tasks();
     for (unsigned i = 0; i < 30; i++) {
         begin(&f, NULL);
         for (unsigned k = 0; k < i; k++)
@@ -324,11 +311,11 @@ static void leaves_nothing(void **state)
         end(&f);
         f.be = net_user_new(NULL, NULL);
         assert_non_null(f.be);
-        assert_int_equal(entries("/proc/self/task"), tasks + 1);
+        assert_int_equal(open_tasks(), tasks + 1);
         f.be->ops->free(f.be);
     }
-    assert_int_equal(entries("/proc/self/fd"), fds);
-    assert_int_equal(entries("/proc/self/task"), tasks);
+    assert_int_equal(open_fds(), fds);
+    assert_int_equal(open_tasks(), tasks);
 }
 
 int main(void)

@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "tests/leaks.h"
 #include "vmm/cell/cell.h"
 #include "vmm/cell/handover.h"
 #include "vmm/cell/opener.h"
@@ -30,18 +30,6 @@ struct fixture {
     struct proto_chan cell; /* the cell's side */
     int before;             /* descriptors open when the test began */
 };
-
-/* Descriptors this process has open. */
-static int open_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    int n = 0;
-
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
 
 static int setup(void **state)
 {
