@@ -37,42 +37,43 @@ static FILE *open_node_file(const char *root, int os, const char *leaf)
     return f;
 }
 
-/* Bytes guests could have on a node: free pages, file cache and reclaimable slab, less a reserve.
- * False when there is no meminfo. */
-static bool read_free(const char *root, int os, uint64_t total, uint64_t *bytes)
+/* What a node's meminfo says. */
+struct meminfo {
+    uint64_t total; /* bytes of its memory; 0: not said */
+    uint64_t free;  /* bytes guests could have: free pages, file cache and reclaimable slab */
+    bool has_free;  /* free pages were said */
+};
+
+/* Reads a node's meminfo; false when there is none. */
+static bool read_meminfo(const char *root, int os, struct meminfo *m)
 {
     FILE *f = open_node_file(root, os, "meminfo");
-    unsigned long long kib, sum = 0;
-    bool found = false;
+    unsigned long long kib;
     char line[256], key[64];
 
+    *m = (struct meminfo){0};
     if (!f)
         return false;
     while (fgets(line, sizeof(line), f)) {
         if (sscanf(line, "Node %*d %63[^:]: %llu kB", key, &kib) != 2)
             continue;
-        found |= !strcmp(key, "MemFree");
-        if (!strcmp(key, "MemFree") || !strcmp(key, "Active(file)") ||
-            !strcmp(key, "Inactive(file)") || !strcmp(key, "SReclaimable"))
-            sum += kib;
+        m->has_free |= !strcmp(key, "MemFree");
+        if (!strcmp(key, "MemTotal"))
+            m->total = kib * 1024;
+        else if (!strcmp(key, "MemFree") || !strcmp(key, "Active(file)") ||
+                 !strcmp(key, "Inactive(file)") || !strcmp(key, "SReclaimable"))
+            m->free += kib * 1024;
     }
     fclose(f);
-    *bytes = sum * 1024 > total ? total : sum * 1024;
-    *bytes -= *bytes < total / RESERVE_SHARE ? *bytes : total / RESERVE_SHARE;
-    return found;
+    return true;
 }
 
-/* Bytes of a node's memory; false when there is no meminfo. */
-static bool read_total(const char *root, int os, uint64_t *bytes)
+/* Bytes of a node that guests can be promised: what is free, less a reserve. */
+static uint64_t promised(uint64_t total, uint64_t avail)
 {
-    FILE *f = open_node_file(root, os, "meminfo");
-    unsigned long long kib = 0;
-    bool ok = f && fscanf(f, "Node %*d MemTotal: %llu kB", &kib) == 1;
+    uint64_t most = avail > total ? total : avail, reserve = total / RESERVE_SHARE;
 
-    if (f)
-        fclose(f);
-    *bytes = kib * 1024;
-    return ok;
+    return most > reserve ? most - reserve : 0;
 }
 
 /* Bytes of free 2 MiB hugetlb pages of a node. */
@@ -134,6 +135,7 @@ static void fill_node(struct topo *t, hwloc_topology_t h, hwloc_obj_t obj, const
 {
     struct topo_node *n = &t->node[t->nnodes++];
     hwloc_bitmap_t set = hwloc_bitmap_dup(obj->cpuset);
+    struct meminfo m;
 
     INVARIANT(set, "the host has no memory left for a CPU set");
     n->os = (int)obj->os_index;
@@ -141,7 +143,8 @@ static void fill_node(struct topo *t, hwloc_topology_t h, hwloc_obj_t obj, const
     n->mem_total = obj->attr->numanode.local_memory;
     n->mem_free = n->mem_total;
     if (root) {
-        read_free(root, n->os, n->mem_total, &n->mem_free);
+        if (read_meminfo(root, n->os, &m))
+            n->mem_free = promised(n->mem_total, m.free);
         n->huge_free = read_huge(root, n->os);
         read_cpulist(root, n->os, set);
     }
@@ -339,11 +342,14 @@ static bool fill_allowed(struct topo *t, struct topo_node *n)
 int topo_read_here(struct topo *t, struct err *err)
 {
     struct topo_node *n = &t->node[0];
+    struct meminfo m;
 
     memset(t, 0, sizeof(*t));
-    if (!one_node() || !read_total("", 0, &n->mem_total) ||
-        !read_free("", 0, n->mem_total, &n->mem_free) || !fill_allowed(t, n))
+    if (!one_node() || !read_meminfo("", 0, &m) || !m.total || !m.has_free ||
+        !fill_allowed(t, n))
         return topo_read(t, NULL, err);
+    n->mem_total = m.total;
+    n->mem_free = promised(m.total, m.free);
     n->package = -1;
     n->huge_free = read_huge("", 0);
     t->nnodes = 1;
