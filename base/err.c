@@ -86,15 +86,22 @@ char *xstrdup(const char *s)
     return p;
 }
 
-char *xasprintf(const char *fmt, ...)
+char *xvasprintf(const char *fmt, va_list ap)
 {
     char *p = NULL;
+    int n = vasprintf(&p, fmt, ap);
+
+    INVARIANT(n >= 0 && p, "the host has no memory left for a string");
+    return p;
+}
+
+char *xasprintf(const char *fmt, ...)
+{
     va_list ap;
-    int n;
+    char *p;
 
     va_start(ap, fmt);
-    n = vasprintf(&p, fmt, ap);
+    p = xvasprintf(fmt, ap);
     va_end(ap);
-    INVARIANT(n >= 0 && p, "the host has no memory left for a string");
     return p;
 }

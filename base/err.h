@@ -10,6 +10,7 @@
 #ifndef DISCO_BASE_ERR_H
 #define DISCO_BASE_ERR_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 /* Exit statuses of the program, also documented in the man page.  Stable: scripts test them. */
@@ -69,5 +70,9 @@ char *xstrdup(const char *s);
 
 /* asprintf that aborts when the host has no memory left. */
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
+
+/* The same with the arguments in a list, which is used up. */
+char *xvasprintf(const char *fmt, va_list ap)
+    __attribute__((format(printf, 1, 0), returns_nonnull));
 
 #endif

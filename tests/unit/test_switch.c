@@ -4,7 +4,6 @@
  * slow, die or are many, and threads that come and go.  Whether a port got nothing is known for
  * certain: a marker sent afterwards by the same sender comes next.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/leaks.h"
 #include "vmm/monitor/switch.h"
 
 enum { HDR = 12, BIG = 65612, MIN = HDR + 14, NPORTS = 64, THREADS = 6, FRAMES = 3000 };
@@ -32,18 +32,6 @@ struct fixture {
     int fds;            /* descriptors open before */
     uint8_t buf[BIG + 1], got[BIG + 1];
 };
-
-static int open_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
 
 static void plug(struct fixture *f, unsigned i)
 {

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <slirp/libslirp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,24 +23,28 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "vmm/device/net_fd.h"
 
 enum {
     MAX_POLL = 1024,   /* sockets of the guest watched at once */
     MAX_TIMERS = 8,    /* slirp makes one or two */
     FRAME_MAX = 16384, /* no offload: Ethernet frames, if need be jumbo ones */
-    BATCH = 64,
+    BATCH = 64,        /* frames taken from the guest in one go */
 };
 
 /* The library's functions that we call. */
 struct slirp_api {
     void *handle; /* of dlopen */
-    Slirp *(*new)(const SlirpConfig *, const SlirpCb *, void *);
-    void (*cleanup)(Slirp *);
-    void (*fill)(Slirp *, uint32_t *, SlirpAddPollCb, void *);
-    void (*poll)(Slirp *, int, SlirpGetREventsCb, void *);
-    void (*input)(Slirp *, const uint8_t *, int);
-    int (*hostfwd)(Slirp *, int, struct in_addr, int, struct in_addr, int);
+    Slirp *(*new)(const SlirpConfig *, const SlirpCb *,
+                  void *);    /* makes a stack with its callbacks */
+    void (*cleanup)(Slirp *); /* frees it */
+    void (*fill)(Slirp *, uint32_t *, SlirpAddPollCb,
+                 void *); /* says what it waits for, and for how many ms */
+    void (*poll)(Slirp *, int, SlirpGetREventsCb, void *); /* serves what came */
+    void (*input)(Slirp *, const uint8_t *, int);          /* a frame from the guest */
+    int (*hostfwd)(Slirp *, int, struct in_addr, int, struct in_addr,
+                   int); /* forwards a port of the host; 0 or -1 */
 };
 
 /* A timer of slirp. */
@@ -57,12 +60,12 @@ struct user {
     pthread_t thread;   /* slirp */
     bool runs;          /* thread is valid */
     /* slirp thread */
-    struct slirp_api api;        /* constant after net_user_new() */
-    Slirp *slirp;                /* the stack */
-    int fd;                      /* our end of the pair */
-    struct pollfd pfd[MAX_POLL]; /* what is watched; entry 0 is fd */
-    unsigned npfd;               /* entries of pfd */
-    struct user_timer timer[MAX_TIMERS];
+    struct slirp_api api;                /* constant after net_user_new() */
+    Slirp *slirp;                        /* the stack */
+    int fd;                              /* our end of the pair */
+    struct pollfd pfd[MAX_POLL];         /* what is watched; entry 0 is fd */
+    unsigned npfd;                       /* entries of pfd */
+    struct user_timer timer[MAX_TIMERS]; /* what slirp set */
 };
 
 /* ---- callbacks of the library, slirp thread ---- */
@@ -136,8 +139,8 @@ static void nothing(void *opaque)
 
 /* slirp's event bits <-> poll's. */
 static const struct {
-    int slirp;
-    short poll;
+    int slirp;  /* SLIRP_POLL_* */
+    short poll; /* POLL* */
 } event_bits[] = {
     {SLIRP_POLL_IN, POLLIN},   {SLIRP_POLL_OUT, POLLOUT}, {SLIRP_POLL_PRI, POLLPRI},
     {SLIRP_POLL_ERR, POLLERR}, {SLIRP_POLL_HUP, POLLHUP},
@@ -354,20 +357,6 @@ static const struct net_backend_ops user_ops = {
     .free = user_free,
 };
 
-/* Starts the thread with all signals blocked: they are for others. */
-static int start_thread(struct user *u)
-{
-    sigset_t all, old;
-    int r;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    r = pthread_create(&u->thread, NULL, slirp_thread, u);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    u->runs = !r;
-    return r;
-}
-
 /* The stack with the addresses everyone knows from user-mode networks. */
 static int start_stack(struct user *u, const char *hostfwd, struct err *err)
 {
@@ -389,7 +378,8 @@ static int start_stack(struct user *u, const char *hostfwd, struct err *err)
     r = add_forwards(u, hostfwd, err);
     if (r)
         return r;
-    r = start_thread(u);
+    r = signals_thread(&u->thread, slirp_thread, u);
+    u->runs = !r;
     if (r)
         return fail_errno(err, EXIT_INTERNAL, r, "pthread_create for slirp");
     return 0;

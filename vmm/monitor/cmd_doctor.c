@@ -2,6 +2,8 @@
 /*
  * `disco doctor`: tells what this host lacks and the command that mends it.
  * Interface: cmd_doctor(); the checks are in doctor_kvm.c and doctor_host.c.
+ * Checks are gathered in struct doctor and printed when all were made, as a table or as JSON.
+ *
  * Exit status 0 when guests can run; else EXIT_NOKVM, EXIT_PERMISSION or EXIT_EMULATED.
  */
 #include <getopt.h>
@@ -29,29 +31,21 @@ static void add(struct doctor *d, const char *name, enum doctor_state state, con
 void doctor_say(struct doctor *d, const char *name, enum doctor_state state, const char *mend,
                 const char *fmt, ...)
 {
-    char *text = NULL;
     va_list ap;
-    int n;
 
     va_start(ap, fmt);
-    n = vasprintf(&text, fmt, ap);
+    add(d, name, state, mend, xvasprintf(fmt, ap));
     va_end(ap);
-    INVARIANT(n >= 0 && text, "the host has no memory left for a string");
-    add(d, name, state, mend, text);
 }
 
 void doctor_fail(struct doctor *d, const char *name, int status, const char *mend,
                  const char *fmt, ...)
 {
-    char *text = NULL;
     va_list ap;
-    int n;
 
     va_start(ap, fmt);
-    n = vasprintf(&text, fmt, ap);
+    add(d, name, DOCTOR_FAIL, mend, xvasprintf(fmt, ap));
     va_end(ap);
-    INVARIANT(n >= 0 && text, "the host has no memory left for a string");
-    add(d, name, DOCTOR_FAIL, mend, text);
     if (!d->status)
         d->status = status;
 }

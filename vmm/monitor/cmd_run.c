@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "base/evloop.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "numa/place.h"
 #include "numa/topo.h"
 #include "vmm/cell/cell.h"
@@ -55,19 +56,8 @@ static void on_signal(void *arg, uint32_t revents)
 /* Turns SIGINT, SIGTERM and SIGHUP into a descriptor; must come before any thread starts. */
 static int take_signals(struct run *r, struct err *err)
 {
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    signal(SIGPIPE, SIG_IGN);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    r->sigsrc = (struct evsrc){
-        .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal, .arg = r};
-    if (r->sigsrc.fd < 0)
-        return fail_errno(err, EXIT_INTERNAL, errno, "signalfd");
-    return 0;
+    r->sigsrc = (struct evsrc){.fd = signals_fd(err), .ready = on_signal, .arg = r};
+    return r->sigsrc.fd < 0 ? r->sigsrc.fd : 0;
 }
 
 /* Configuration, placement, descriptors: everything before the cell. */

@@ -10,7 +10,6 @@
 #include "vmm/monitor/monitor.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -19,6 +18,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "numa/place.h"
 #include "vmm/config/config.h"
 #include "vmm/monitor/requests.h"
@@ -110,19 +110,12 @@ static void on_signal(void *arg, uint32_t revents)
 /* Turns SIGINT, SIGTERM and SIGHUP into a descriptor; before any other thread starts. */
 static int take_signals(struct monitor *m, struct err *err)
 {
-    sigset_t set;
     int r;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    signal(SIGPIPE, SIG_IGN);
-    sigprocmask(SIG_BLOCK, &set, NULL); /* cells get an empty mask back, see mguest.c */
-    m->sigsrc = (struct evsrc){
-        .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal, .arg = m};
+    /* cells get an empty mask back, see mguest.c */
+    m->sigsrc = (struct evsrc){.fd = signals_fd(err), .ready = on_signal, .arg = m};
     if (m->sigsrc.fd < 0)
-        return fail_errno(err, EXIT_INTERNAL, errno, "signalfd");
+        return m->sigsrc.fd;
     r = evloop_add(&m->loop, &m->sigsrc, EPOLLIN);
     return r ? fail_errno(err, EXIT_INTERNAL, -r, "signals cannot be watched") : 0;
 }

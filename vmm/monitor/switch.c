@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,17 +21,18 @@
 
 #include "base/err.h"
 #include "base/evloop.h"
+#include "base/signals.h"
 #include "vmm/cell/proto.h"
 #include "vmm/device/net_fd.h"
 
 enum {
-    MAX_PORTS = 4096,
-    MAX_MACS = 4096,    /* entries of the address table, a power of two */
-    MACS_PER_PORT = 64, /* addresses one guest may show */
-    PROBE = 8,          /* entries looked at per address */
-    VNET_HDR = 12,
-    ETH_HDR = 14,
-    FRAME_MAX = VNET_HDR + 65536 + 64,
+    MAX_PORTS = 4096,                  /* guests' cards */
+    MAX_MACS = 4096,                   /* entries of the address table, a power of two */
+    MACS_PER_PORT = 64,                /* addresses one guest may show */
+    PROBE = 8,                         /* entries looked at per address */
+    VNET_HDR = 12,                     /* bytes of the header before each frame */
+    ETH_HDR = 14,                      /* destination, source, type */
+    FRAME_MAX = VNET_HDR + 65536 + 64, /* bytes of the largest, unfinished by offload */
     TURN = 4 << 20,   /* cost of the frames of one port in one go: bytes copied and ... */
     CALL_COST = 4096, /* ... what a system call costs, in bytes */
 };
@@ -231,19 +231,6 @@ static void *switch_thread(void *arg)
     return NULL;
 }
 
-/* Starts the thread with all signals blocked: they are for others. */
-static int start_thread(struct vswitch *s)
-{
-    sigset_t all, old;
-    int r;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    r = pthread_create(&s->thread, NULL, switch_thread, s);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return r;
-}
-
 struct vswitch *vswitch_new(struct err *err)
 {
     struct vswitch *s = xcalloc(1, sizeof(*s));
@@ -256,7 +243,7 @@ struct vswitch *vswitch_new(struct err *err)
         s->macs[i].port = -1;
     r = evloop_init(&s->loop, err);
     if (!r) {
-        r = start_thread(s);
+        r = signals_thread(&s->thread, switch_thread, s);
         if (!r)
             return s;
         fail_errno(err, EXIT_INTERNAL, r, "pthread_create for the switch");
