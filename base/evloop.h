@@ -34,8 +34,11 @@ struct evloop {
     unsigned capdead;    /* allocated entries of dead */
 };
 
-/* Makes an empty loop; undone by evloop_exit(). */
+/* Makes an empty loop; undone by evloop_exit().  0 or -errno. */
 int evloop_init(struct evloop *l, struct err *err);
+
+/* Closes what evloop_init() opened.  The loop does not run; sources that are still in it are
+ * forgotten, not closed. */
 void evloop_exit(struct evloop *l);
 
 /* Starts watching src->fd for events; src->ready and src->arg must be set. Returns 0 or -errno. */

@@ -28,8 +28,10 @@ int units_parse_duration(const char *text, uint64_t *out);
 /* A plain number.  Units k, M, G are powers of 1000; none is required.  As above. */
 int units_parse_count(const char *text, uint64_t *out);
 
-/* Write into buf (UNITS_TEXT bytes) and return buf. */
+/* Writes bytes into buf (UNITS_TEXT bytes) so that units_parse_size() gives them back; buf. */
 char *units_print_size(char *buf, uint64_t bytes);
+
+/* Writes nanoseconds into buf (UNITS_TEXT bytes) so that units_parse_duration() gives them back. */
 char *units_print_duration(char *buf, uint64_t ns);
 
 #endif

@@ -18,7 +18,7 @@
 
 /* What is left while guests are placed; indices are those of topo.node. */
 struct books {
-    const struct topo *t;
+    const struct topo *t;              /* the machine */
     uint64_t pool[2][TOPO_MAX_NODES];  /* free blocks: ordinary memory, hugetlb pages */
     uint64_t *room;                    /* the pool of the guest being placed */
     unsigned promised[TOPO_MAX_NODES]; /* vCPUs that belong to the node */

@@ -29,11 +29,11 @@ struct topo_node {
 
 /* The machine. */
 struct topo {
-    char *name;      /* "this machine" or the synthetic description */
-    bool synthetic;  /* not the machine we run on */
-    unsigned nnodes; /* entries of node, at least 1, ascending os */
-    unsigned ncpus;  /* CPUs in all */
-    struct topo_node node[TOPO_MAX_NODES];
+    char *name;                            /* "this machine" or the synthetic description */
+    bool synthetic;                        /* not the machine we run on */
+    unsigned nnodes;                       /* entries of node, at least 1, ascending os */
+    unsigned ncpus;                        /* CPUs in all */
+    struct topo_node node[TOPO_MAX_NODES]; /* the nodes */
     uint8_t dist[TOPO_MAX_NODES][TOPO_MAX_NODES]; /* SLIT style, 10 = local, by index of node */
 };
 
@@ -67,8 +67,10 @@ int topo_index(const struct topo *t, int os);
 /* Index of the node that holds a kernel CPU number, or -1. */
 int topo_node_of_cpu(const struct topo *t, int cpu);
 
-/* Bytes of all nodes: in all, and free. */
+/* Bytes of memory of all nodes. */
 uint64_t topo_mem_total(const struct topo *t);
+
+/* Bytes of it that were free, less each node's reserve, when the topology was read. */
 uint64_t topo_mem_free(const struct topo *t);
 
 enum { TOPO_SIZE_LEN = 16 };

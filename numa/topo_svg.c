@@ -21,8 +21,8 @@
 
 /* Measures, in units of the drawing. */
 enum {
-    WIDTH = 1200,
-    MARGIN = 32,
+    WIDTH = 1200,    /* of the whole */
+    MARGIN = 32,     /* around it */
     TOP = 104,       /* first row of nodes */
     GAP = 26,        /* between nodes */
     PAD = 16,        /* inside a node */

@@ -29,10 +29,10 @@
 
 /* Beginnings of files that people name by mistake. */
 static const struct {
-    uint16_t off; /* where the magic is */
-    uint8_t len;  /* its bytes */
-    const char *magic;
-    const char *what; /* rest of the message */
+    uint16_t off;      /* where the magic is */
+    uint8_t len;       /* its bytes */
+    const char *magic; /* the bytes */
+    const char *what;  /* rest of the message */
 } not_kernels[] = {
     {0, 2, "\x1f\x8b", "is compressed by gzip; unpack it first (gunzip), or use the bzImage"},
     {0, 6,

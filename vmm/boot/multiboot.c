@@ -30,10 +30,10 @@
 
 /* Flags of the information: which fields are valid. */
 enum {
-    MBI_MEM = 1 << 0,
-    MBI_CMDLINE = 1 << 2,
-    MBI_MODS = 1 << 3,
-    MBI_MAP = 1 << 6,
+    MBI_MEM = 1 << 0,     /* memory below and above 1 MiB */
+    MBI_CMDLINE = 1 << 2, /* command line */
+    MBI_MODS = 1 << 3,    /* modules: the initrd */
+    MBI_MAP = 1 << 6,     /* map of memory */
     MBI_LOADER = 1 << 9
 };
 

@@ -31,8 +31,8 @@ struct load {
 
 /* A guest's group and its templates, nearest first. */
 struct layers {
-    const config_setting_t *group[LAYERS];
-    unsigned n; /* entries of group */
+    const config_setting_t *group[LAYERS]; /* the guest's own comes first */
+    unsigned n;                            /* entries of group */
 };
 
 /* A valid name made of the file's: no directory, no ending, no odd characters; malloc'd. */

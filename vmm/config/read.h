@@ -39,9 +39,13 @@ struct subst {
     unsigned index;   /* within count */
 };
 
-/* Read a file, or text from memory.  On failure nothing is left to close. */
+/* Reads a file and what it includes.  0 or -errno; on failure nothing is left to close. */
 int reader_open_file(struct reader *r, const char *path, struct err *err);
+
+/* Reads text from memory, which messages call `name`.  0 or -errno, as reader_open_file(). */
 int reader_open_text(struct reader *r, const char *name, const char *text, struct err *err);
+
+/* Frees the text and its tree: settings of it are gone. */
 void reader_close(struct reader *r);
 
 /* Fails: "file:line: key: ...".  Any setting of the tree. */
@@ -51,25 +55,30 @@ int reader_bad(struct reader *r, const config_setting_t *s, const char *fmt, ...
 /* Fails: "... got X, want Y" with Y from the schema. */
 int reader_mismatch(struct reader *r, const config_setting_t *s, const struct cfg_key *key);
 
-/* File and line of a setting. */
+/* File of a setting, as messages show it; lives as long as the reader. */
 const char *reader_file(const struct reader *r, const config_setting_t *s);
+
+/* Line of a setting in that file, from 1. */
 int reader_line(const struct reader *r, const config_setting_t *s);
 
 /* The setting to blame for a key: the one that set it, else the group. */
 const config_setting_t *place_of(const struct place *p, const struct cfg_key *key);
 
-/* Read single values for keys that have no field. */
+/* Reads an integer for a key that has no field, within the key's range.  0, or -errno after a
+ * message. */
 int read_integer(struct reader *r, const config_setting_t *s, const struct cfg_key *key,
                  uint64_t *out);
+
+/* Reads a string for such a key; *out is the reader's.  0, or -errno after a message. */
 int read_text(struct reader *r, const config_setting_t *s, const struct cfg_key *key,
               const char **out);
 
 /* What read_group() takes: the struct's scope, a scope whose keys are passed over (or
  * CFG_NSCOPES), and flags (enum cfg_flag) of keys that are refused here. */
 struct read_rule {
-    enum cfg_scope scope;
-    enum cfg_scope also;
-    unsigned refuse;
+    enum cfg_scope scope; /* the struct's */
+    enum cfg_scope also;  /* its keys are passed over; CFG_NSCOPES: none */
+    unsigned refuse;      /* enum cfg_flag bits: such keys are an error here */
 };
 
 /* Stores all keys of a group in base; keys that are not there keep their value.  place may be

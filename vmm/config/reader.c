@@ -13,8 +13,8 @@
 #include "vmm/config/read.h"
 
 enum {
-    SHOWN = 120, /* most bytes of a value that messages repeat */
-    PATHLEN = 256,
+    SHOWN = 120,   /* most bytes of a value that messages repeat */
+    PATHLEN = 256, /* bytes of a key with its path in the tree */
 };
 
 /* Makes text from a file fit for one line of a terminal. */

@@ -32,7 +32,7 @@ enum state { PLAIN, STRING, LINE_COMMENT, BLOCK_COMMENT };
 struct frame {
     struct frame *up; /* file that includes this one */
     dev_t dev;        /* identity, to find loops */
-    ino_t ino;
+    ino_t ino;        /* its other half */
     unsigned file;    /* index into files */
     unsigned depth;   /* includes above */
     int line;         /* current line */
@@ -46,7 +46,7 @@ struct sink {
     FILE *out;        /* memory stream of the text */
     size_t bytes;     /* written so far */
     bool bol;         /* at the beginning of a line of the text */
-    struct err *err;
+    struct err *err;  /* where the first failure is said */
 };
 
 static int expand_file(struct sink *k, const char *path, struct frame *up);

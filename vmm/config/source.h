@@ -36,10 +36,13 @@ int source_read(struct source *s, const char *path, struct err *err);
 /* Takes text from memory, under a name for messages; includes are refused. */
 int source_text(struct source *s, const char *name, const char *text, struct err *err);
 
+/* Frees what source_read() or source_text() made; s is empty afterwards. */
 void source_free(struct source *s);
 
-/* File and line from which a line (from 1) of the expanded text came; the last for any beyond. */
+/* File from which a line (from 1) of the expanded text came; that of the last for any beyond. */
 const char *source_file(const struct source *s, int line);
+
+/* Line in that file, from 1; likewise. */
 int source_line(const struct source *s, int line);
 
 /* Makes a path absolute (malloc'd): a relative one counts from the directory of `file`.  "." and

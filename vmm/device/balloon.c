@@ -30,22 +30,22 @@
 #include "vmm/machine/mem.h"
 
 enum {
-    BALLOON_ID = 5,
+    BALLOON_ID = 5,             /* virtio's number of the device */
     BALLOON_CLASS = 0x00ff0000, /* unclassified */
-    F_STATS_VQ = 1,
-    F_DEFLATE_ON_OOM = 2,
-    F_REPORTING = 5,
-    QUEUES = 4, /* inflate, deflate, then statistics and reporting if agreed on */
-    QUEUE_SIZE = 128,
+    F_STATS_VQ = 1,             /* feature: the guest tells statistics */
+    F_DEFLATE_ON_OOM = 2,       /* feature: the guest may take pages back in need */
+    F_REPORTING = 5,            /* feature: the guest tells of free pages by itself */
+    QUEUES = 4,           /* inflate, deflate, then statistics and reporting if agreed on */
+    QUEUE_SIZE = 128,     /* entries of each */
     CONFIG_LEN = 8,       /* num_pages, actual */
     BATCH = 1024,         /* page numbers sorted at a time */
     REQUEST_PAGES = 4096, /* most page numbers in a request */
     KICK_REQUESTS = 8,    /* requests served before others have their turn */
     STAT_FREE = 4,        /* tags of the guest's statistics */
-    STAT_TOTAL = 5,
-    STAT_AVAILABLE = 6,
-    STAT_SIZE = 10,  /* bytes of one: tag 16, value 64 bits, packed */
-    STATS_MOST = 64, /* statistics looked at in one message */
+    STAT_TOTAL = 5,       /* bytes the guest has */
+    STAT_AVAILABLE = 6,   /* bytes it could get without swapping */
+    STAT_SIZE = 10,       /* bytes of one: tag 16, value 64 bits, packed */
+    STATS_MOST = 64,      /* statistics looked at in one message */
 };
 
 #define STATS_AGE_NS 1000000000ull /* statistics are asked for at most so often */

@@ -24,9 +24,9 @@
 #include "vmm/device/host.h"
 
 enum {
-    BLK_ID = 2,
+    BLK_ID = 2,                /* virtio's number of the device */
     BLK_CLASS = 0x010000 << 8, /* mass storage, SCSI: as drivers expect */
-    CONFIG_LEN = offsetof(struct virtio_blk_config, max_secure_erase_sectors),
+    CONFIG_LEN = offsetof(struct virtio_blk_config, max_secure_erase_sectors), /* bytes */
     PHYS_BLOCK = 4096, /* what I/O is best aligned to, bytes */
 };
 

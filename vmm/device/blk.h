@@ -24,7 +24,7 @@
 #include "vmm/device/virtio.h"
 
 enum {
-    BLK_QUEUES_MAX = 16,
+    BLK_QUEUES_MAX = 16,             /* of a disk */
     BLK_QUEUE_SIZE = 256,            /* also the requests in work, each queue */
     BLK_SECTOR = 512,                /* bytes, whatever the logical block size */
     BLK_SEG_MAX = 126,               /* data segments of a request */
@@ -44,8 +44,8 @@ struct blk_req {
     unsigned nranges;     /* entries of ranges */
     bool sync_after;      /* the disk is to be synced when all ranges are done */
     /* Data segments in guest memory (K1); ranges of the request, checked copies. */
-    struct iovec iov[BLK_SEG_MAX];
-    struct virtio_blk_discard_write_zeroes ranges[BLK_RANGE_MAX];
+    struct iovec iov[BLK_SEG_MAX];                                /* data segments */
+    struct virtio_blk_discard_write_zeroes ranges[BLK_RANGE_MAX]; /* to discard or to zero */
 };
 
 /* What belongs to one queue. */

@@ -20,7 +20,7 @@
 #include "base/log.h"
 
 enum {
-    HDR_LEN = sizeof(struct virtio_blk_outhdr),
+    HDR_LEN = sizeof(struct virtio_blk_outhdr), /* bytes before the data: type, sector */
     KICK_MAX = 2 * BLK_QUEUE_SIZE, /* requests taken before others have their turn */
     SETTLE_MAX = 8,                /* rounds of blk_settle() before others have their turn */
     LOG_PAUSE_S = 10,              /* between two lines about a failing disk */

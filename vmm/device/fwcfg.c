@@ -20,12 +20,12 @@ static const struct bus_ops fwcfg_ops;
 
 /* Items by key. */
 enum {
-    KEY_SIGNATURE = 0x00,
-    KEY_ID = 0x01,
-    KEY_RAM_SIZE = 0x03,
-    KEY_NB_CPUS = 0x05,
-    KEY_MAX_CPUS = 0x0f,
-    ID_TRADITIONAL = 1, /* bit 0 of KEY_ID: this interface; bit 1, DMA, is off */
+    KEY_SIGNATURE = 0x00, /* "QEMU" */
+    KEY_ID = 0x01,        /* which interfaces there are */
+    KEY_RAM_SIZE = 0x03,  /* bytes of memory */
+    KEY_NB_CPUS = 0x05,   /* CPUs that are there */
+    KEY_MAX_CPUS = 0x0f,  /* CPUs there may be */
+    ID_TRADITIONAL = 1,   /* bit 0 of KEY_ID: this interface; bit 1, DMA, is off */
 };
 
 struct fwcfg {

@@ -15,24 +15,24 @@
 #include "vmm/device/csum.h"
 
 enum {
-    ETH_LEN = 14,
-    MAX_VLAN = 2, /* tags before the IP header */
-    MAX_EXT = 4,  /* IPv6 extension headers */
-    TYPE_IPV4 = 0x0800,
-    TYPE_IPV6 = 0x86dd,
-    TYPE_VLAN = 0x8100,
-    TYPE_SVLAN = 0x88a8,
-    PROTO_TCP = 6,
-    IPV4_LEN = 20, /* without options */
-    IPV6_LEN = 40,
-    TCP_LEN = 20,
-    EXT_HOP = 0, /* IPv6 extension headers that don't change the pseudo-header */
-    EXT_DST = 60,
-    TCP_SEQ = 4, /* offsets in the TCP header */
-    TCP_FLAGS = 13,
-    FLAG_FIN = 1,
-    FLAG_PSH = 8,
-    FLAG_CWR = 0x80,
+    ETH_LEN = 14,        /* Ethernet: destination, source, type */
+    MAX_VLAN = 2,        /* tags before the IP header */
+    MAX_EXT = 4,         /* IPv6 extension headers */
+    TYPE_IPV4 = 0x0800,  /* Ethernet types */
+    TYPE_IPV6 = 0x86dd,  /* IPv6 */
+    TYPE_VLAN = 0x8100,  /* a VLAN tag follows */
+    TYPE_SVLAN = 0x88a8, /* a provider's tag follows */
+    PROTO_TCP = 6,       /* IP's number of TCP */
+    IPV4_LEN = 20,       /* without options */
+    IPV6_LEN = 40,       /* without extensions */
+    TCP_LEN = 20,        /* without options */
+    EXT_HOP = 0,         /* IPv6 extension headers that don't change the pseudo-header */
+    EXT_DST = 60,        /* destination options */
+    TCP_SEQ = 4,         /* offsets in the TCP header */
+    TCP_FLAGS = 13,      /* offset of the flags */
+    FLAG_FIN = 1,        /* no more comes */
+    FLAG_PSH = 8,        /* hand it over now */
+    FLAG_CWR = 0x80,     /* congestion: window was reduced */
 };
 
 /* Big-endian fields, as networks have them. */

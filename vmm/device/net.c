@@ -35,15 +35,15 @@
 #include "vmm/device/virtio.h"
 
 enum {
-    RXQ = 0,
-    TXQ = 1,
-    QUEUE_SIZE = 256,
-    HDR = sizeof(struct virtio_net_hdr_v1),
+    RXQ = 0,                                /* queue of buffers for the guest's input */
+    TXQ = 1,                                /* queue of frames to send */
+    QUEUE_SIZE = 256,                       /* entries of each */
+    HDR = sizeof(struct virtio_net_hdr_v1), /* bytes before each frame in guest memory */
     FRAME_MAX = 65536 + 64, /* the largest segmentation-offload frame, its Ethernet header */
     BATCH = 256,            /* frames in one go, so that other devices get their turn */
     BATCH_BYTES = 2 << 20,  /* likewise: about a millisecond of copying */
-    MIN_FRAME = 14,
-    USUAL_FRAME = 1522, /* Ethernet's largest, with a VLAN tag */
+    MIN_FRAME = 14,         /* an Ethernet header */
+    USUAL_FRAME = 1522,     /* Ethernet's largest, with a VLAN tag */
 };
 
 /* Features a driver may use when the backend carries unfinished frames. */

@@ -28,27 +28,27 @@
 
 /* Registers of a type 0 header (PCI 3.0, 6.1) and of the MSI-X capability (6.8.2). */
 enum {
-    REG_VENDOR = 0x00,
-    REG_COMMAND = 0x04,
-    REG_STATUS = 0x06,
-    REG_CLASS_REV = 0x08,
-    REG_CACHE_LINE = 0x0c,
-    REG_BAR0 = 0x10,
-    REG_SUBSYS = 0x2c,
-    REG_CAP_PTR = 0x34,
-    REG_IRQ_LINE = 0x3c,
-    CAP_FIRST = 0x40,
-    COMMAND_MEM = 0x0002,
+    REG_VENDOR = 0x00,         /* vendor, device */
+    REG_COMMAND = 0x04,        /* what the device may do */
+    REG_STATUS = 0x06,         /* what it has */
+    REG_CLASS_REV = 0x08,      /* class and revision */
+    REG_CACHE_LINE = 0x0c,     /* of no meaning, but written and read back */
+    REG_BAR0 = 0x10,           /* the first of six BARs */
+    REG_SUBSYS = 0x2c,         /* subsystem vendor and device */
+    REG_CAP_PTR = 0x34,        /* where the list of capabilities begins */
+    REG_IRQ_LINE = 0x3c,       /* written by firmware, read by drivers */
+    CAP_FIRST = 0x40,          /* the first byte for capabilities */
+    COMMAND_MEM = 0x0002,      /* memory BARs are decoded */
     COMMAND_WRITABLE = 0x0406, /* memory, bus master, INTx disable */
-    STATUS_CAPS = 0x0010,
-    CAP_ID_MSIX = 0x11,
-    MSIX_CTRL = 2,         /* offset of message control in the capability */
-    MSIX_ENABLE = 0x8000,  /* message control: MSI-X on */
-    MSIX_FN_MASK = 0x4000, /* message control: all vectors masked */
-    MSIX_PBA_OFF = 0x800,  /* where the pending bits are in the MSI-X BAR */
-    MSIX_BAR_SIZE = 0x1000,
-    PORT_ADDR = 0xcf8,
-    PORT_DATA = 0xcfc,
+    STATUS_CAPS = 0x0010,      /* there is a list of capabilities */
+    CAP_ID_MSIX = 0x11,        /* capability: MSI-X */
+    MSIX_CTRL = 2,             /* offset of message control in the capability */
+    MSIX_ENABLE = 0x8000,      /* message control: MSI-X on */
+    MSIX_FN_MASK = 0x4000,     /* message control: all vectors masked */
+    MSIX_PBA_OFF = 0x800,      /* where the pending bits are in the MSI-X BAR */
+    MSIX_BAR_SIZE = 0x1000,    /* bytes: the table, then the pending bits */
+    PORT_ADDR = 0xcf8,         /* which register the data port reaches */
+    PORT_DATA = 0xcfc,         /* that register */
     RESET_OFF = 1, /* port 0xcf9 lies inside the address port: reset control of PC chipsets */
     RESET_CPU = 4, /* its bit that resets */
 };

@@ -15,12 +15,12 @@
 #include "vmm/device/virtio.h"
 
 enum {
-    RNG_ID = 4,
+    RNG_ID = 4,             /* virtio's number of the device */
     RNG_CLASS = 0x00ff0000, /* unclassified */
-    QUEUE_SIZE = 64,
-    REQUEST_MAX = 4096, /* bytes for one request */
-    REQUEST_COST = 256, /* bytes a request costs at least */
-    KICK_MAX = 65536,   /* bytes served before others have their turn */
+    QUEUE_SIZE = 64,        /* entries of its one queue */
+    REQUEST_MAX = 4096,     /* bytes for one request */
+    REQUEST_COST = 256,     /* bytes a request costs at least */
+    KICK_MAX = 65536,       /* bytes served before others have their turn */
 };
 
 /* The device. */

@@ -37,8 +37,8 @@
 #include "vmm/machine/irq.h"
 
 enum {
-    FIFO_SIZE = 16,
-    NPORTS = 8,
+    FIFO_SIZE = 16,     /* bytes each way, as a 16550A has */
+    NPORTS = 8,         /* ports from COM1_PORT on */
     OUT_MAX = 256,      /* bytes of a line kept back */
     FLUSH_NS = 1000000, /* for so long at most */
 };

@@ -19,14 +19,14 @@
 #include "vmm/device/virtio.h"
 
 enum {
-    CONSOLE_ID = 3,
+    CONSOLE_ID = 3,                /* virtio's number of the device */
     CONSOLE_CLASS = 0x078000 << 8, /* other communication controller */
     CONFIG_LEN = 12,               /* columns, rows, ports, emergency write: all 0, unoffered */
-    Q_RX = 0,
-    Q_TX = 1,
-    QUEUE_SIZE = 64,
-    REQUEST_COST = 256,  /* bytes a request costs at least */
-    KICK_MAX = 256 << 10 /* bytes moved before others have their turn */
+    Q_RX = 0,                      /* queue of buffers for the guest's input */
+    Q_TX = 1,                      /* queue of its output */
+    QUEUE_SIZE = 64,               /* entries of each */
+    REQUEST_COST = 256,            /* bytes a request costs at least */
+    KICK_MAX = 256 << 10           /* bytes moved before others have their turn */
 };
 
 /* The device. */

@@ -23,7 +23,7 @@
 
 enum {
     STATUS_DRIVER_BITS = 0x8f, /* what a driver may set */
-    ISR_CONFIG = 2,
+    ISR_CONFIG = 2,            /* ISR bit: the configuration changed */
     LOGGED_BREAKS = 16, /* a guest that resets and breaks for ever does not fill the log */
 };
 

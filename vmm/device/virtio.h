@@ -32,19 +32,19 @@ struct dev_stats;
 struct virtio_dev;
 
 enum {
-    VIRTIO_MAX_QUEUES = 33,
-    VQ_MAX_SIZE = 1024,
-    VQ_MAX_SEGS = 512,
+    VIRTIO_MAX_QUEUES = 33, /* of a device */
+    VQ_MAX_SIZE = 1024,     /* entries of a queue */
+    VQ_MAX_SEGS = 512,      /* buffers of a request, both ways together */
     VIRTIO_NO_VECTOR = 0xffff
 };
 
 /* Feature bits of the transport and bits of the device status. */
 enum {
-    VIRTIO_F_INDIRECT = 28,
-    VIRTIO_F_EVENT_IDX = 29,
-    VIRTIO_S_DRIVER_OK = 0x04,
-    VIRTIO_S_FEATURES_OK = 0x08,
-    VIRTIO_S_NEEDS_RESET = 0x40,
+    VIRTIO_F_INDIRECT = 28,      /* feature: chains in a table of their own */
+    VIRTIO_F_EVENT_IDX = 29,     /* feature: kicks and interrupts from an index on */
+    VIRTIO_S_DRIVER_OK = 0x04,   /* status: the driver is ready */
+    VIRTIO_S_FEATURES_OK = 0x08, /* status: features are agreed on */
+    VIRTIO_S_NEEDS_RESET = 0x40, /* status: broken, only a reset helps */
 };
 
 /* Feature bits the transport itself offers for every device: VERSION_1, RING_INDIRECT_DESC,
@@ -128,7 +128,7 @@ struct virtio_dev {
     unsigned breaks;                           /* how often virtio_break() stopped it */
     unsigned cfg_window;                       /* offset of the pci-cfg capability */
     unsigned nqueues;                          /* entries of vq */
-    struct virtq vq[VIRTIO_MAX_QUEUES];
+    struct virtq vq[VIRTIO_MAX_QUEUES];        /* its queues */
 };
 
 /*
@@ -178,9 +178,14 @@ void virtio_queue_exit(struct virtio_dev *d, unsigned i);
 
 struct vq_pin;
 
-/* A request was taken; was given back, or up; all were. Lock held. */
+/* A request was taken: what the device may write of it is pinned.  Lock held. */
 void vq_pin_keep(struct virtq *q, const struct vq_chain *c);
+
+/* The request of that head was given back, or up; nothing for a head that keeps none.  Lock
+ * held. */
 void vq_pin_end(struct virtq *q, uint16_t head);
+
+/* All requests of the queue were: it is reset or goes.  Lock held. */
 void vq_pin_end_all(struct virtq *q);
 
 /* A request was not taken after all. Lock held. */

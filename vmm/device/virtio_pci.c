@@ -24,42 +24,42 @@
 
 /* Layout of BAR 0 and its capabilities. */
 enum {
-    BAR_REGS = 0,
-    BAR_MSIX = 1,
-    OFF_COMMON = 0x0000,
-    OFF_ISR = 0x1000,
-    OFF_DEVICE = 0x2000,
-    OFF_NOTIFY = 0x3000,
-    REGION = 0x1000,
-    BAR_REGS_SIZE = 0x4000,
-    COMMON_SIZE = 0x38,
-    NOTIFY_STEP = 4,
-    NOTIFY_LEN = 2, /* the driver writes the queue's number, 16 bits */
-    CAP_COMMON = 1,
-    CAP_NOTIFY = 2,
-    CAP_ISR = 3,
-    CAP_DEVICE = 4,
-    CAP_PCI_CFG = 5,
+    BAR_REGS = 0,           /* BAR with the registers */
+    BAR_MSIX = 1,           /* BAR with the MSI-X table, pci.c's */
+    OFF_COMMON = 0x0000,    /* in BAR 0: the common configuration */
+    OFF_ISR = 0x1000,       /* the ISR status */
+    OFF_DEVICE = 0x2000,    /* the device's own configuration */
+    OFF_NOTIFY = 0x3000,    /* where drivers kick */
+    REGION = 0x1000,        /* bytes between these */
+    BAR_REGS_SIZE = 0x4000, /* bytes of BAR 0 */
+    COMMON_SIZE = 0x38,     /* bytes of the common configuration */
+    NOTIFY_STEP = 4,        /* bytes between the addresses of two queues */
+    NOTIFY_LEN = 2,         /* the driver writes the queue's number, 16 bits */
+    CAP_COMMON = 1,         /* types of capabilities (virtio 1.2, 4.1.4) */
+    CAP_NOTIFY = 2,         /* where drivers kick, and NOTIFY_STEP */
+    CAP_ISR = 3,            /* interrupt status */
+    CAP_DEVICE = 4,         /* the device's own configuration */
+    CAP_PCI_CFG = 5,        /* a window on the BARs in configuration space */
 };
 
 /* Registers of the common configuration: offsets. */
 enum {
-    COMMON_DFSELECT = 0x00,
-    COMMON_DF = 0x04,
-    COMMON_GFSELECT = 0x08,
-    COMMON_GF = 0x0c,
-    COMMON_MSIX = 0x10,
-    COMMON_NUMQ = 0x12,
-    COMMON_STATUS = 0x14,
-    COMMON_GENERATION = 0x15,
-    COMMON_Q_SELECT = 0x16,
-    COMMON_Q_SIZE = 0x18,
-    COMMON_Q_MSIX = 0x1a,
-    COMMON_Q_ENABLE = 0x1c,
-    COMMON_Q_NOFF = 0x1e,
-    COMMON_Q_DESC = 0x20,  /* low half, high half at + 4 */
-    COMMON_Q_AVAIL = 0x28, /* likewise */
-    COMMON_Q_USED = 0x30,  /* likewise */
+    COMMON_DFSELECT = 0x00,   /* which half of the device's features is shown */
+    COMMON_DF = 0x04,         /* that half */
+    COMMON_GFSELECT = 0x08,   /* which half of the driver's features is meant */
+    COMMON_GF = 0x0c,         /* that half */
+    COMMON_MSIX = 0x10,       /* vector of configuration changes */
+    COMMON_NUMQ = 0x12,       /* number of queues */
+    COMMON_STATUS = 0x14,     /* device status; 0 resets */
+    COMMON_GENERATION = 0x15, /* changes when the device's configuration does */
+    COMMON_Q_SELECT = 0x16,   /* queue that the rest is about */
+    COMMON_Q_SIZE = 0x18,     /* its entries */
+    COMMON_Q_MSIX = 0x1a,     /* its vector */
+    COMMON_Q_ENABLE = 0x1c,   /* 1: it may be used */
+    COMMON_Q_NOFF = 0x1e,     /* its place behind OFF_NOTIFY, in steps */
+    COMMON_Q_DESC = 0x20,     /* low half, high half at + 4 */
+    COMMON_Q_AVAIL = 0x28,    /* likewise */
+    COMMON_Q_USED = 0x30,     /* likewise */
 };
 
 /* Width of the register at each offset of the common configuration; 0: none starts there. */

@@ -24,14 +24,14 @@
 
 /* Descriptor flags, ring flags and the layout of rings. */
 enum {
-    DESC_NEXT = 1,
-    DESC_WRITE = 2,
-    DESC_INDIRECT = 4,
-    AVAIL_NO_INTERRUPT = 1,
-    USED_NO_NOTIFY = 1,
-    RING_ENTRIES = 4, /* offset of the entries in both rings: flags, idx, then they */
-    DESC_SIZE = 16,
-    USED_SIZE = 8, /* one used entry */
+    DESC_NEXT = 1,          /* descriptor: another one follows */
+    DESC_WRITE = 2,         /* descriptor: the device writes, else it reads */
+    DESC_INDIRECT = 4,      /* descriptor: a table of descriptors */
+    AVAIL_NO_INTERRUPT = 1, /* available ring's flag: no interrupt wanted */
+    USED_NO_NOTIFY = 1,     /* used ring's flag: no kick wanted */
+    RING_ENTRIES = 4,       /* offset of the entries in both rings: flags, idx, then they */
+    DESC_SIZE = 16,         /* one descriptor */
+    USED_SIZE = 8,          /* one used entry */
 };
 
 /* A descriptor in guest memory; indirect tables need not be aligned. */

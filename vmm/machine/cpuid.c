@@ -15,9 +15,9 @@
 #include "vmm/machine/machine.h"
 
 enum {
-    MAX_ENTRIES = 256, /* KVM's own limit */
-    OWN_ENTRIES = 8,   /* leaves we add */
-    LEAF_KVM = 0x40000000,
+    MAX_ENTRIES = 256,     /* KVM's own limit */
+    OWN_ENTRIES = 8,       /* leaves we add */
+    LEAF_KVM = 0x40000000, /* first of the leaves that tell of KVM */
 };
 
 /* Leaves that are left out: topology (ours is added), the performance monitors, matrix tiles,

@@ -21,16 +21,16 @@
 #include "vmm/machine/machine.h"
 
 enum {
-    MSR_IA32_TSC = 0x10,
-    MSR_IA32_APICBASE = 0x1b,
-    MSR_IA32_MISC_ENABLE = 0x1a0,
-    MSR_MTRR_DEF_TYPE = 0x2ff,
-    MSR_TSC_DEADLINE = 0x6e0,
-    MSR_KVM_FIRST = 0x4b564d00, /* KVM's own: one view only, see carried() */
-    MSR_KVM_LAST = 0x4b564dff,
-    MSR_HV_FIRST = 0x40000000, /* another hypervisor's interface, not offered */
-    MSR_HV_LAST = 0x400001ff,
-    XSAVE_MAX = 64 * 1024, /* more than any CPU's XSAVE area today */
+    MSR_IA32_TSC = 0x10,          /* time-stamp counter: clock.c's */
+    MSR_IA32_APICBASE = 0x1b,     /* base and mode of the local APIC */
+    MSR_IA32_MISC_ENABLE = 0x1a0, /* fast strings and the like */
+    MSR_MTRR_DEF_TYPE = 0x2ff,    /* memory type where no MTRR says any */
+    MSR_TSC_DEADLINE = 0x6e0,     /* the APIC timer: ours */
+    MSR_KVM_FIRST = 0x4b564d00,   /* KVM's own: one view only, see carried() */
+    MSR_KVM_LAST = 0x4b564dff,    /* their last */
+    MSR_HV_FIRST = 0x40000000,    /* another hypervisor's interface, not offered */
+    MSR_HV_LAST = 0x400001ff,     /* their last */
+    XSAVE_MAX = 64 * 1024,        /* more than any CPU's XSAVE area today */
 };
 
 /* MSRs a guest can write that KVM_GET_MSR_INDEX_LIST does not name: first and last of each run. */
@@ -180,14 +180,14 @@ void incarnation_free(struct vcpu *v, unsigned view)
 
 /* The state of one vCPU between two incarnations. */
 struct vcpu_image {
-    struct kvm_regs regs;
-    struct kvm_sregs sregs;
-    struct kvm_xcrs xcrs;
-    struct kvm_debugregs debug;
-    struct kvm_vcpu_events events;
+    struct kvm_regs regs;          /* general registers */
+    struct kvm_sregs sregs;        /* segments, control registers */
+    struct kvm_xcrs xcrs;          /* what XSAVE saves */
+    struct kvm_debugregs debug;    /* breakpoints */
+    struct kvm_vcpu_events events; /* exceptions, NMIs and interrupt shadow */
     union {
-        struct kvm_xsave legacy;
-        uint8_t bytes[XSAVE_MAX];
+        struct kvm_xsave legacy;  /* its first 4 KiB, which every KVM tells */
+        uint8_t bytes[XSAVE_MAX]; /* all of it */
     } xsave;
     struct kvm_msrs *msrs; /* malloc'd */
 };

@@ -28,14 +28,14 @@
 
 /* Registers: MMIO offsets, then indices behind the window. */
 enum {
-    IOREGSEL = 0x00,
-    IOWIN = 0x10,
-    IOEOI = 0x40,
-    INDEX_ID = 0x00,
-    INDEX_VERSION = 0x01,
-    INDEX_ARB = 0x02,
-    INDEX_RTE = 0x10,
-    INDEX_END = INDEX_RTE + 2 * IOAPIC_PINS,
+    IOREGSEL = 0x00,                         /* index of the register behind the window */
+    IOWIN = 0x10,                            /* the window */
+    IOEOI = 0x40,                            /* end of interrupt by vector (version 0x20) */
+    INDEX_ID = 0x00,                         /* id */
+    INDEX_VERSION = 0x01,                    /* version, and the last pin */
+    INDEX_ARB = 0x02,                        /* arbitration id */
+    INDEX_RTE = 0x10,                        /* redirection table, two halves a pin */
+    INDEX_END = INDEX_RTE + 2 * IOAPIC_PINS, /* behind the last */
 };
 
 static const uint64_t IOAPIC_BASE = 0xfec00000;
@@ -43,11 +43,11 @@ static const uint64_t IOAPIC_SIZE = 0x1000;
 
 /* Fields of an RTE. */
 enum {
-    RTE_LOGICAL = 1 << 11,
-    RTE_STATUS = 1 << 12,
-    RTE_REMOTE_IRR = 1 << 14,
-    RTE_LEVEL = 1 << 15,
-    RTE_MASKED = 1 << 16,
+    RTE_LOGICAL = 1 << 11,    /* destination mode: logical */
+    RTE_STATUS = 1 << 12,     /* delivery status: still on its way */
+    RTE_REMOTE_IRR = 1 << 14, /* level: taken by an APIC, no EOI yet */
+    RTE_LEVEL = 1 << 15,      /* level-triggered, else edge */
+    RTE_MASKED = 1 << 16,     /* nothing is sent */
 };
 /* What a guest may write of each half; delivery status and remote IRR are read-only. */
 static const uint32_t RTE_LOW_BITS = 0x1afff;

@@ -45,6 +45,8 @@ struct irq_host {
 /* Makes the controllers for nvcpus (1..4096) vCPUs; APIC id = vCPU number. vCPU 0 is the BSP. */
 int irqchip_new(struct irqchip **out, unsigned nvcpus, const struct irq_host *host,
                 struct err *err);
+
+/* Frees all of it.  No thread may be inside. */
 void irqchip_free(struct irqchip *ic);
 
 /* Puts the IOAPIC's registers on the MMIO bus. */
@@ -68,13 +70,17 @@ void lapic_reset(struct lapic *l, bool init);
 /* Tells the value of IA32_APIC_BASE KVM holds (mode bits 11:10, BSP bit 8). Cheap if unchanged. */
 void lapic_set_base(struct lapic *l, uint64_t apic_base);
 
-/* MMIO access to the register page (xAPIC mode), off < 4096; aligned 4-byte accesses matter,
- * others read as 0 and are ignored. */
+/* MMIO read of the register page, off < 4096: aligned 4-byte accesses matter, others read as 0; all
+ * bits set when the mode is not xAPIC. */
 uint32_t lapic_mmio_read(struct lapic *l, uint32_t off);
+
+/* MMIO write to the register page: ignored where no register is, and when the mode is not xAPIC. */
 void lapic_mmio_write(struct lapic *l, uint32_t off, uint32_t val);
 
-/* MSR access: 0x800-0x8ff (x2APIC mode) and 0x6e0 (TSC deadline).  False: the guest gets #GP. */
+/* MSR read: 0x800-0x8ff (x2APIC mode) and 0x6e0 (TSC deadline).  False: the guest gets #GP. */
 bool lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *val);
+
+/* MSR write of the same; also false, and nothing done, for reserved bits and read-only registers. */
 bool lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t val);
 
 /* The vector that may be delivered now (priority above PPR, APIC enabled), or -1. Does not change
@@ -84,8 +90,10 @@ int lapic_pending(const struct lapic *l);
 /* The vector was handed to the vCPU: IRR -> ISR. */
 void lapic_accept(struct lapic *l, uint8_t vector);
 
-/* CR8 as the vCPU has it (TPR bits 7:4), and back. */
+/* Takes CR8 as the vCPU has it over into the TPR (bits 7:4). */
 void lapic_set_cr8(struct lapic *l, uint8_t cr8);
+
+/* CR8 as the TPR has it, for the vCPU. */
 uint8_t lapic_get_cr8(const struct lapic *l);
 
 /* When the timer fires next, in host now_ns time; 0: never. */

@@ -21,7 +21,7 @@
 #include "vmm/machine/lapic.h"
 
 enum {
-    VCPUS_MAX = 4096,
+    VCPUS_MAX = 4096,      /* in one machine */
     BROADCAST8 = 0xff,     /* everybody, in an 8-bit destination */
     CLUSTER = 16,          /* APICs of an x2APIC cluster */
     MSI_PAGE = 0xfee,      /* address bits 63:20 of a message */

@@ -25,15 +25,15 @@ enum { CAP_MEMORY_FAULT_INFO = 232 };
 
 /* Guest-physical layout, and the loop. */
 enum {
-    GPA_GDT = 0x1000,
-    GPA_TSS = 0x2000,
-    GPA_PML4 = 0x3000,
-    GPA_PDPT = 0x4000,
-    GPA_PD = 0x5000,
-    GPA_PT = 0x6000,
-    GPA_CODE = 0x8000,
-    GPA_STACK = 0xa000, /* grows down */
-    MEM_SIZE = 0x10000,
+    GPA_GDT = 0x1000,      /* descriptor table */
+    GPA_TSS = 0x2000,      /* task state, of zeros */
+    GPA_PML4 = 0x3000,     /* page tables, level by level */
+    GPA_PDPT = 0x4000,     /* third level */
+    GPA_PD = 0x5000,       /* second level */
+    GPA_PT = 0x6000,       /* first level: the whole memory, 4 KiB pages */
+    GPA_CODE = 0x8000,     /* the loop */
+    GPA_STACK = 0xa000,    /* grows down */
+    MEM_SIZE = 0x10000,    /* bytes of the guest's memory */
     PTE_FLAGS = 0x67,      /* present, writable, user, accessed, dirty */
     PTE_TABLE = 0x27,      /* present, writable, user, accessed */
     PORT = 0x10,           /* what the loop's OUT writes to */
@@ -44,11 +44,11 @@ enum {
     TRIES = 3,             /* the best counts */
     TSS_ADDR = 0xfffbd000, /* three pages Intel hosts need below 4 GiB */
     GDT_ENTRIES = 9,       /* null, kernel code, data, user code, data, spare, TSS (2) */
-    SEL_KCODE = 0x08,
-    SEL_KDATA = 0x10,
-    SEL_UCODE = 0x1b,
-    SEL_UDATA = 0x23,
-    SEL_TSS = 0x30,
+    SEL_KCODE = 0x08,      /* selectors: kernel code */
+    SEL_KDATA = 0x10,      /* kernel data */
+    SEL_UCODE = 0x1b,      /* user code, privilege 3 */
+    SEL_UDATA = 0x23,      /* user data, privilege 3 */
+    SEL_TSS = 0x30,        /* task state */
 };
 
 /* The tiny machine. */

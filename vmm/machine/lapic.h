@@ -27,21 +27,21 @@ enum lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LV
 
 /* Delivery modes as ICR, RTE and MSI data encode them in bits 10:8. */
 enum delivery {
-    DELIVER_FIXED = 0,
-    DELIVER_LOWEST = 1,
-    DELIVER_SMI = 2,
-    DELIVER_NMI = 4,
-    DELIVER_INIT = 5,
-    DELIVER_SIPI = 6,
-    DELIVER_EXTINT = 7,
+    DELIVER_FIXED = 0,  /* as the vector says */
+    DELIVER_LOWEST = 1, /* to the one with the lowest priority */
+    DELIVER_SMI = 2,    /* system management, not modelled */
+    DELIVER_NMI = 4,    /* non-maskable */
+    DELIVER_INIT = 5,   /* to INIT state */
+    DELIVER_SIPI = 6,   /* start-up */
+    DELIVER_EXTINT = 7, /* by an external 8259, not modelled */
 };
 
 /* Destination shorthands of the ICR, bits 19:18. */
 enum shorthand { TO_DEST, TO_SELF, TO_ALL, TO_OTHERS };
 
 enum {
-    LVT_MASKED = 1 << 16,
-    SVR_ENABLED = 1 << 8,
+    LVT_MASKED = 1 << 16,      /* LVT: nothing is delivered */
+    SVR_ENABLED = 1 << 8,      /* SVR: the APIC is on */
     VECTOR_MIN = 16,           /* lower vectors are illegal in messages */
     ESR_SENT_BAD = 1 << 5,     /* send illegal vector */
     ESR_RECEIVED_BAD = 1 << 6, /* receive illegal vector */

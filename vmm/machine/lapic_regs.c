@@ -15,40 +15,40 @@
 
 /* Registers, by number. */
 enum {
-    R_ID = 0x02,
-    R_VERSION = 0x03,
-    R_TPR = 0x08,
-    R_APR = 0x09,
-    R_PPR = 0x0a,
-    R_EOI = 0x0b,
-    R_RRD = 0x0c,
-    R_LDR = 0x0d,
-    R_DFR = 0x0e,
-    R_SVR = 0x0f,
-    R_ISR = 0x10,
-    R_TMR = 0x18,
-    R_IRR = 0x20,
-    R_ESR = 0x28,
-    R_ICR = 0x30,
-    R_ICR_HIGH = 0x31,
-    R_LVT = 0x32,
-    R_LVT_END = 0x38,
-    R_INITIAL = 0x38,
-    R_CURRENT = 0x39,
-    R_DIVIDE = 0x3e,
-    R_SELF_IPI = 0x3f,
-    R_COUNT = 0x40,
+    R_ID = 0x02,       /* APIC id */
+    R_VERSION = 0x03,  /* version, and how many LVT entries */
+    R_TPR = 0x08,      /* task priority: lower interrupts wait */
+    R_APR = 0x09,      /* arbitration priority, of no use today */
+    R_PPR = 0x0a,      /* processor priority: of the task and what is in service */
+    R_EOI = 0x0b,      /* end of interrupt */
+    R_RRD = 0x0c,      /* remote read, of no use today */
+    R_LDR = 0x0d,      /* logical destination: what messages may call us */
+    R_DFR = 0x0e,      /* how the logical destination is read: flat or clusters */
+    R_SVR = 0x0f,      /* spurious vector, and the APIC's switch */
+    R_ISR = 0x10,      /* in service, 8 registers */
+    R_TMR = 0x18,      /* trigger mode: level, 8 registers */
+    R_IRR = 0x20,      /* requested, 8 registers */
+    R_ESR = 0x28,      /* errors */
+    R_ICR = 0x30,      /* interrupt command: sends an IPI */
+    R_ICR_HIGH = 0x31, /* its destination (xAPIC) */
+    R_LVT = 0x32,      /* local vector table: enum lvt */
+    R_LVT_END = 0x38,  /* behind its last entry */
+    R_INITIAL = 0x38,  /* timer: count it begins at */
+    R_CURRENT = 0x39,  /* timer: count now */
+    R_DIVIDE = 0x3e,   /* timer: divider */
+    R_SELF_IPI = 0x3f, /* sends to itself (x2APIC) */
+    R_COUNT = 0x40,    /* no register */
 };
 
 enum {
-    MSR_X2APIC = 0x800,
-    MSR_TSC_DEADLINE = 0x6e0,
-    VERSION = 0x50014,      /* integrated APIC, 6 LVT entries, no EOI suppression */
-    LVT_READ_ONLY = 0x5000, /* delivery status, remote IRR */
-    ICR_LOGICAL = 1 << 11,  /* destination mode */
-    ICR_BUSY = 1 << 12,     /* delivery status: always idle here */
-    ICR_ASSERT = 1 << 14,   /* level */
-    ICR_LEVEL = 1 << 15,    /* trigger mode */
+    MSR_X2APIC = 0x800,       /* MSR of register 0 */
+    MSR_TSC_DEADLINE = 0x6e0, /* the timer by TSC */
+    VERSION = 0x50014,        /* integrated APIC, 6 LVT entries, no EOI suppression */
+    LVT_READ_ONLY = 0x5000,   /* delivery status, remote IRR */
+    ICR_LOGICAL = 1 << 11,    /* destination mode */
+    ICR_BUSY = 1 << 12,       /* delivery status: always idle here */
+    ICR_ASSERT = 1 << 14,     /* level */
+    ICR_LEVEL = 1 << 15,      /* trigger mode */
 };
 
 /* What may be done with a register: X = by MMIO (xAPIC), M = by MSR (x2APIC). */

@@ -62,10 +62,10 @@ enum vcpu_state { VCPU_USER, VCPU_GUEST, VCPU_HALTED };
 
 /* Requests to a vCPU, bits of vcpu->requests. Set by any, cleared by the owner. */
 enum vcpu_request {
-    VCPU_REQ_NMI = 1 << 0,
-    VCPU_REQ_INIT = 1 << 1,
-    VCPU_REQ_SIPI = 1 << 2,
-    VCPU_REQ_MOVE = 1 << 3,
+    VCPU_REQ_NMI = 1 << 0,  /* deliver an NMI */
+    VCPU_REQ_INIT = 1 << 1, /* go to INIT state */
+    VCPU_REQ_SIPI = 1 << 2, /* start at sipi_vector */
+    VCPU_REQ_MOVE = 1 << 3, /* go to view move_to */
     VCPU_REQ_PARK = 1 << 4, /* stop at the gate: pause or end */
 };
 
@@ -106,15 +106,15 @@ struct vcpu {
     unsigned move_seq; /* moves tried */
     int move_err;      /* result of the last one, 0 or -errno */
     /* any; see V3 */
-    alignas(64) _Atomic uint64_t ipi_in,
-        ipi_cross;               /* IPIs received: all; from a vCPU of another view */
-    _Atomic pid_t tid;           /* thread id, 0 before it runs */
-    _Atomic int state;           /* enum vcpu_state */
-    atomic_bool kicked;          /* a kick signal is on its way */
-    _Atomic uint32_t wake;       /* futex: bumped to end a wait */
-    _Atomic uint32_t requests;   /* enum vcpu_request bits */
-    _Atomic uint8_t sipi_vector; /* of the pending startup IPI */
-    _Atomic unsigned move_to;    /* view asked for */
+    alignas(64) _Atomic uint64_t ipi_in, /* a cache line for what others write */
+        ipi_cross;                       /* IPIs received: all; from a vCPU of another view */
+    _Atomic pid_t tid;                   /* thread id, 0 before it runs */
+    _Atomic int state;                   /* enum vcpu_state */
+    atomic_bool kicked;                  /* a kick signal is on its way */
+    _Atomic uint32_t wake;               /* futex: bumped to end a wait */
+    _Atomic uint32_t requests;           /* enum vcpu_request bits */
+    _Atomic uint8_t sipi_vector;         /* of the pending startup IPI */
+    _Atomic unsigned move_to;            /* view asked for */
 };
 
 /* One `struct kvm` over one mapping of guest memory. */
@@ -126,7 +126,7 @@ struct view {
 
 /* Why the vCPUs stopped for good. */
 enum machine_end {
-    MACHINE_RUNS,
+    MACHINE_RUNS,       /* they have not */
     MACHINE_OFF,        /* the guest switched itself off */
     MACHINE_RESET,      /* the guest asked for a reset */
     MACHINE_DEBUG_EXIT, /* debug exit port; value in end_value */
@@ -152,12 +152,12 @@ struct machine_spec {
 struct machine {
     /* constant after machine_init() */
     struct machine_spec spec;
-    struct guest_mem mem;
+    struct guest_mem mem;     /* memory, mapped by all views */
     struct view *views;       /* spec.nviews */
     struct vcpu *vcpus;       /* spec.nvcpus */
     struct incarnation *incs; /* spec.nviews of each vCPU, in order */
-    struct irqchip *irq;
-    struct bus pio, mmio;
+    struct irqchip *irq;      /* interrupt controllers */
+    struct bus pio, mmio;     /* ports and device memory */
     int kvm_fd;               /* as in spec */
     int run_size;             /* bytes of struct kvm_run's mapping */
     uint32_t tsc_khz;         /* guest TSC frequency */
@@ -166,11 +166,11 @@ struct machine {
     struct msr_set *msrs;     /* MSRs a move carries */
     bool mem_fault_info;      /* KVM tells the address of faults */
     void (*on_end)(void *arg); /* called once, when the end is decided; any thread */
-    void *on_end_arg;
+    void *on_end_arg;          /* of on_end */
     /* KVM_RUN gave EFAULT at gpa, UINT64_MAX: it did not say where.  True: pages were changed since
      * *seen, which is the caller's to keep, so it is to be tried again.  Owners; may be NULL */
     bool (*on_fault)(void *arg, unsigned view, uint64_t gpa, uint64_t *seen);
-    void *on_fault_arg;
+    void *on_fault_arg; /* of on_fault */
     /* any */
     _Atomic int64_t tsc_offset;    /* guest TSC = host TSC + this; changed only while parked */
     _Atomic int end;               /* enum machine_end, first one wins */
@@ -210,9 +210,12 @@ void machine_join(struct machine *m);
 void machine_end(struct machine *m, enum machine_end how, uint32_t value, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Shuts the gate and waits until every vCPU is parked; the guest's time stops.  And opens it:
- * TSC offsets and timers are moved so that the guest saw nothing. Not from a vCPU thread. */
+/* Shuts the gate and waits until every vCPU is parked; the guest's time stops.  Not from a vCPU
+ * thread. */
 void machine_pause(struct machine *m);
+
+/* Opens the gate again: TSC offsets and timers are moved so that the guest saw nothing.  Not from a
+ * vCPU thread. */
 void machine_resume(struct machine *m);
 
 /* Registers an eventfd for guest writes at gpa in every view. 0 or -errno. */
@@ -227,7 +230,12 @@ int machine_move_vcpu(struct machine *m, unsigned vcpu, unsigned view);
 uint64_t machine_now_ns(void);
 
 /* ---- view.c ---- */
+
+/* Makes view `index`: its virtual machine, with the memory and without vCPUs.  0 or -errno; on
+ * failure nothing is open. */
 int view_init(struct view *v, struct machine *m, unsigned index, struct err *err);
+
+/* Closes what view_init() opened; nothing when it failed.  Its incarnations are gone. */
 void view_exit(struct view *v);
 
 /* ---- vcpu.c ---- */
@@ -251,13 +259,19 @@ void vcpu_signals_init(void);
 
 /* Acts on what KVM_RUN returned. Owner. */
 void vcpu_dispatch(struct vcpu *v);
+
+/* Name of a kind of exit, as statistics show it: a constant string. */
 const char *exit_kind_name(enum exit_kind k);
+
+/* Counts an exit of the vCPU.  Owner; others read the number at any time. */
 void vcpu_count(struct vcpu *v, enum exit_kind k);
 
 /* ---- incarnation.c ---- */
 
 /* Creates the vCPU's incarnation in a view, with CPUID, MSR defaults and TSC offset set. */
 int incarnation_new(struct vcpu *v, unsigned view, struct err *err);
+
+/* Closes the incarnation in a view; nothing when there is none. */
 void incarnation_free(struct vcpu *v, unsigned view);
 
 /* What the vCPU's IA32_APIC_BASE holds at power-up. */
@@ -272,19 +286,26 @@ int incarnation_move(struct vcpu *v, unsigned view);
  * outside KVM_RUN. */
 void incarnation_settle(struct vcpu *v);
 
-/* Puts registers to their INIT state / starts at a SIPI vector.  Owner.  A KVM that refuses ends
- * the guest. */
+/* Puts registers to their INIT state.  Owner.  A KVM that refuses ends the guest. */
 void incarnation_init_state(struct vcpu *v);
+
+/* Starts the vCPU, which is in INIT state, at a SIPI vector: real mode at vector << 12.  Owner.  A
+ * KVM that refuses ends the guest. */
 void incarnation_sipi(struct vcpu *v, uint8_t vector);
 
-/* The list of MSRs that a move carries. */
+/* Makes the list of MSRs that a move carries: what KVM lists and a few that it does not, less those
+ * that are carried in a way of their own.  0 or -errno. */
 int msr_set_new(struct machine *m, struct err *err);
+
+/* Frees the list; nothing when there is none. */
 void msr_set_free(struct machine *m);
 
 /* ---- cpuid.c ---- */
 
-/* The template for all vCPUs; and the entries of one. */
+/* Makes the template for all vCPUs.  0 or -errno. */
 int cpuid_template(struct machine *m, struct err *err);
+
+/* Gives an incarnation the template with the vCPU's own numbers in it.  0 or -errno of KVM. */
 int cpuid_apply(const struct vcpu *v, int vcpu_fd);
 
 /* ---- clock.c ---- */
@@ -306,6 +327,8 @@ bool clock_guest_write(struct vcpu *v, uint32_t msr, uint64_t data);
 /* When the TSC of a vCPU with that tsc_adjust reaches tsc, in machine_now_ns() time; at most a
  * year ahead. */
 uint64_t clock_tsc_to_ns(const struct machine *m, int64_t adjust, uint64_t tsc);
+
+/* The host's TSC now. */
 uint64_t clock_host_tsc(void);
 
 #endif

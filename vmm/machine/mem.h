@@ -92,8 +92,10 @@ void *mem_at(const struct guest_mem *m, uint64_t gpa, uint64_t len, enum mem_use
  * more. */
 void mem_done(const struct guest_mem *m, uint64_t gpa, uint64_t len);
 
-/* Copies out of / into guest memory; false (nothing copied) when the range is not all RAM. */
+/* Copies out of guest memory; false (nothing copied) when the range is not all RAM. */
 bool mem_read(const struct guest_mem *m, uint64_t gpa, void *to, size_t len);
+
+/* Copies into guest memory, as a write of mem_at() to mem_done(); false as mem_read(). */
 bool mem_write(const struct guest_mem *m, uint64_t gpa, const void *from, size_t len);
 
 #endif

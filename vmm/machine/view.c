@@ -14,9 +14,9 @@
 #include "vmm/machine/machine.h"
 
 enum {
-    MSR_TSC = 0x10,
-    MSR_TSC_ADJUST = 0x3b,
-    MSR_TSC_DEADLINE = 0x6e0,
+    MSR_TSC = 0x10,                 /* the time-stamp counter */
+    MSR_TSC_ADJUST = 0x3b,          /* what the guest moved it by */
+    MSR_TSC_DEADLINE = 0x6e0,       /* the APIC timer by TSC */
     TSS_GPA = 0xfffbd000u,          /* three pages Intel KVM needs for real mode, outside RAM */
     IDENTITY_MAP_GPA = 0xfffbc000u, /* one page, likewise */
 };

@@ -26,7 +26,7 @@
 
 enum {
     ANSWER_MAX = 64 << 20, /* bytes of an answer, at most */
-    DAY_MS = 86400000,
+    DAY_MS = 86400000,     /* longest time a command takes, ms */
 };
 
 bool client_time(const char *text, uint64_t *ms)

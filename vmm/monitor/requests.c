@@ -50,7 +50,8 @@ enum names { NAMES_NONE, NAMES_ONE, NAMES_MAYBE };
 struct request {
     const char *name; /* under "cmd" */
     enum names names; /* a guest, or none; run() gets NULL for none */
-    void (*run)(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req);
+    void (*run)(struct monitor *m, struct client *cl, struct mguest *g,
+                const json_t *req); /* answers, now or later */
 };
 
 static const struct request requests[];
