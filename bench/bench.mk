@@ -38,7 +38,8 @@ bench-boot: $(B)/disco $(addprefix $(BENCH_BOOT)/,runvmm report halt reset.bin)
 # what checks all of it against known answers.
 MEMSYS      := $(B)/bench/memsys
 MEMSYS_LIB  := $(MEMSYS)/libmemsys.a
-MEMSYS_SO   := plugin args clock decode machine model qemu ranges region trace
+MEMSYS_SRC  := $(patsubst %,bench/memsys/%.c,plugin args clock decode model qemu ranges region trace) \
+               numa/machine_model.c
 MEMSYS_UNIT := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_memsys*.c)))
 MEMSYS_REPS ?= 5
 
@@ -50,11 +51,11 @@ memsys-check: memsys-build $(B)/disco
 	@tools/deps.sh lab
 	@B='$(B)' MEMSYS_REPS='$(MEMSYS_REPS)' bench/memsys/check.sh docs/results
 
-$(MEMSYS)/memsys.so: $(MEMSYS_SO:%=bench/memsys/%.c) $(wildcard bench/memsys/*.h) | $(B)/.deps
+$(MEMSYS)/memsys.so: $(MEMSYS_SRC) $(wildcard bench/memsys/*.h numa/*.h) | $(B)/.deps
 	@mkdir -p $(@D)
 	$(CC) $(ALL) -fPIC -shared -fvisibility=hidden -o $@ $(filter %.c,$^)
 
-$(MEMSYS_LIB): $(patsubst %,$(MEMSYS)/%.o,$(filter-out plugin clock,$(MEMSYS_SO)) reader)
+$(MEMSYS_LIB): $(patsubst %.c,$(B)/%.o,$(filter-out %/plugin.c %/clock.c,$(MEMSYS_SRC)) bench/memsys/reader.c numa/flash.c)
 	@rm -f $@
 	$(AR) rcs $@ $^
 

@@ -4,12 +4,14 @@
 # build.sh: makes what the lab is built of, from Debian packages: kernels, initramfs, the guests'
 # userlands.
 #
-# Use:      lab/build.sh [base|image|all|bench]   base: kernels and initramfs; image, all (default): the
-#           Debian disk as well; bench: the benchmarks' disk
+# Use:      lab/build.sh [base|image|all|bench|6.12]   base: kernels and initramfs; image, all (default):
+#           the Debian disk as well; bench: the benchmarks' disk; 6.12: another kernel for the emulated
+#           machine (lab/run.sh --kernel 6.12)
 # Gives:    in $LAB (default $B/lab, B default build):
 #             host-vmlinux, host.cpio, host/      the emulated machine's kernel (unmodified),
 #                                                 initramfs, modules
 #             guest-vmlinuz, guest-vmlinux, guest/   the guests' kernel: bzImage, ELF, modules
+#             host-6.12-vmlinux, host-6.12.cpio, host-6.12/   the same of Linux 6.12
 #             svmfix.so, tsckhz                   a plugin that mends a fault of the emulator;
 #                                                 measures the time stamp counter
 #             guest-busybox.cpio.gz               the small guest: lab/guest/init and its jobs
@@ -165,24 +167,25 @@ pack() {
 	(cd "$1" && find . -print0 | sort -z | cpio --null --quiet -o -H newc -R 0:0) >"$2"
 }
 
-# The emulated machine's initramfs. Not compressed: the emulated CPU would have to undo it.
+# host_initramfs WHO: the emulated machine's initramfs, for the kernel WHO. Not compressed: the emulated
+# CPU would have to undo it.
 host_initramfs() {
-	local dir=$tmp/hostfs name file
-	stale "$LAB/host.cpio" lab/host lab/build.sh "$LAB/host-vmlinux" || return 0
-	say "host initramfs"
+	local who=$1 dir=$tmp/$1-fs name file
+	stale "$LAB/$who.cpio" lab/host lab/build.sh "$LAB/$who-vmlinux" || return 0
+	say "$who initramfs"
 	mkdir -p "$dir"/{boot/bin,boot/modules,etc,root,proc,sys,dev,tmp,run,var,ctl,host,mnt,opt,home}
 	ln -s /run "$dir/var/run"
 	ln -s /tmp "$dir/var/tmp"
 	mkdir "$dir"/var/{lib,log,cache}
 	cp "$(command -v busybox)" "$dir/boot/bin/busybox"
-	for name in $HOST_MODULES; do module_files host "$name"; done | awk '!seen[$0]++' >"$tmp/files"
+	for name in $HOST_MODULES; do module_files "$who" "$name"; done | awk '!seen[$0]++' >"$tmp/files"
 	while read -r file; do copy_module "$file" "$dir/boot/modules"; done \
 		<"$tmp/files" >"$dir/boot/modules/order"
-	[ -s "$dir/boot/modules/order" ] || die 1 "the host kernel has none of: $HOST_MODULES"
+	[ -s "$dir/boot/modules/order" ] || die 1 "the $who kernel has none of: $HOST_MODULES"
 	cp lab/host/init "$dir/init"
 	cp lab/host/etc/* "$dir/etc/"
-	pack "$dir" "$tmp/host.cpio"
-	mv "$tmp/host.cpio" "$LAB/host.cpio"
+	pack "$dir" "$tmp/$who.cpio"
+	mv "$tmp/$who.cpio" "$LAB/$who.cpio"
 }
 
 # The small guest: busybox, drivers, jobs, and the tools in lab/guest/tools, compiled statically.
@@ -360,8 +363,8 @@ bench_image() {
 
 what=${1:-all}
 case $what in
-base | image | all | bench) ;;
-*) die 2 "usage: lab/build.sh [base|image|all|bench]" ;;
+base | image | all | bench | 6.12) ;;
+*) die 2 "usage: lab/build.sh [base|image|all|bench|6.12]" ;;
 esac
 mkdir -p "$LAB"
 REPO_LAB=$(cd "$LAB" && pwd -P)
@@ -371,10 +374,14 @@ tmp=$(mktemp -d "$REPO_LAB/.tmp.XXXXXX")
 chmod 755 "$tmp"
 kernel host linux-image-amd64 linux-image-generic
 kernel guest linux-image-cloud-amd64 linux-image-kvm linux-image-virtual
-host_initramfs
+host_initramfs host
 guest_initramfs
 emulator_tools
 case $what in
+6.12)
+	kernel host-6.12 linux-image-6.12-amd64
+	host_initramfs host-6.12
+	;;
 image | all) debian_image ;;
 bench) bench_image ;;
 esac

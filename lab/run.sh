@@ -28,6 +28,7 @@ in=
 out=
 plugin=
 memsys=
+kernel=host
 shmem=advise
 interactive=no
 quiet=no
@@ -66,6 +67,7 @@ usage: lab/run.sh [OPTION...] -- SCRIPT|COMMAND [ARGUMENT...]
   --in DIR                that directory is /in, read-only
   --out DIR               that directory is /out, writable (default: one that goes away)
   --disk FILE             attach an image as /dev/vda, vdb ...; what is written to it is forgotten
+  --kernel default|6.12   the emulated machine's kernel: the distribution's, or Linux 6.12
   --shmem MODE            transparent_hugepage/shmem_enabled: always, within_size, advise, never
                           (advise)
   --plugin SO,ARGS        load a TCG plugin; %R in ARGS is a directory of this run, in which the
@@ -103,6 +105,7 @@ parse() {
 		--in) in=$(from_caller "$2") ;;
 		--out) out=$(from_caller "$2") ;;
 		--disk) disks+=("$(from_caller "$2")") ;;
+		--kernel) kernel=host-$2 ;;
 		--shmem) shmem=$2 ;;
 		--plugin) plugin=$2 ;;
 		--memsys) memsys=$2 ;;
@@ -123,6 +126,8 @@ check() {
 	for number in "$nodes" "$cpus" "$mem" "$dist" "$timeout"; do
 		[[ $number =~ ^[1-9][0-9]*$ ]] || die 2 "'$number' is no positive number"
 	done
+	[ "$kernel" != host-default ] || kernel=host
+	[[ $kernel =~ ^host(-6\.12)?$ ]] || die 2 "--kernel is default or 6.12, not ${kernel#host-}"
 	[[ $thread =~ ^(single|multi)$ ]] || die 2 "--thread is single or multi, not $thread"
 	[ "${#dists[@]}" = 0 ] || [ "${#dists[@]}" = $((nodes * nodes)) ] ||
 		die 2 "--dist-matrix has ${#dists[@]} numbers, $nodes nodes need $((nodes * nodes))"
@@ -130,6 +135,7 @@ check() {
 	for file in host.cpio svmfix.so tsckhz guest-busybox.cpio.gz; do
 		[ -s "$LAB/$file" ] || lab/build.sh base
 	done
+	[ -s "$LAB/$kernel.cpio" ] || lab/build.sh "${kernel#host-}"
 }
 
 # Whatever happens: the emulator ends, the run's files go.
@@ -227,6 +233,7 @@ prepare_env() {
 	fi
 	cat >"$run/ctl/env" <<END
 LAB_SHMEM=$shmem
+LAB_KERNEL=$kernel
 LAB_CWD=/repo
 LAB_STTY='$stty'
 LAB_SHELL='bash /ctl/cmd'
@@ -269,7 +276,7 @@ prepare_machine() {
 		-smp "$((nodes * cpus)),sockets=$nodes,cores=$cpus,threads=1")
 	# What lab/plugin/svmfix.c mends; LAB_SVMFIX=no leaves it out.
 	if [ "${LAB_SVMFIX:-yes}" = yes ] && [ "$(head -c 4 "$LAB/svmfix.so" | tail -c 3)" = ELF ]; then
-		machine+=(-plugin "$LAB/svmfix.so,log=$run/dropped")
+		machine+=(-plugin "$LAB/svmfix.so,log=$run/dropped,turn=${LAB_TURN:-1000}")
 	fi
 	if [ -n "$plugin$memsys" ]; then
 		shm=$(mktemp -d /dev/shm/disco-lab.XXXXXX)
@@ -303,7 +310,7 @@ boot() {
 	[ $interactive = no ] || input=/dev/stdin
 	: >"$log"
 	setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
-		"${machine[@]}" -kernel "$LAB/host-vmlinux" -initrd "$LAB/host.cpio" \
+		"${machine[@]}" -kernel "$LAB/$kernel-vmlinux" -initrd "$LAB/$kernel.cpio" \
 		-append "console=ttyS0 loglevel=6 tsc=reliable no_timer_check reboot=t panic=-1 mitigations=off \
 random.trust_cpu=on cryptomgr.notests audit=0 nokaslr rcupdate.rcu_expedited=1 8250.nr_uarts=1 \
 tsc_early_khz=$khz $append" \

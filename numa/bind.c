@@ -11,6 +11,11 @@
 
 void numa_bind_thread(int node)
 {
+    numa_bind_task(0, node);
+}
+
+void numa_bind_task(int tid, int node)
+{
     struct bitmask *cpus;
 
     if (node < 0 || numa_available() < 0 || node > numa_max_node())
@@ -21,7 +26,7 @@ void numa_bind_thread(int node)
     if (!cpus)
         return;
     if (!numa_node_to_cpus(node, cpus) && numa_bitmask_weight(cpus) > 0)
-        (void)numa_sched_setaffinity(0, cpus);
+        (void)numa_sched_setaffinity(tid, cpus);
     numa_bitmask_free(cpus);
 }
 

@@ -11,6 +11,9 @@
 /* node: the kernel's number; negative: nothing is done. */
 void numa_bind_thread(int node);
 
+/* The same for another thread of this process, by its kernel number. */
+void numa_bind_task(int tid, int node);
+
 /* Distance between two nodes of this machine as firmware tells it, 10 = the same; 20 where it
  * does not say. */
 uint8_t numa_node_distance(int a, int b);

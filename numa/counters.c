@@ -226,6 +226,15 @@ static uint32_t add_sat(uint32_t a, uint32_t b, uint32_t max)
     return sum < max ? (uint32_t)sum : max;
 }
 
+/* Puts an entry on the list (C2). */
+static void put_on_list(struct counters *c, struct counters_page *p)
+{
+    if (p->listed)
+        return;
+    p->listed = true;
+    c->list[(c->head + c->listed++) & (c->size - 1)] = (uint32_t)(p - c->page);
+}
+
 void counters_add(struct counters *c, uint64_t page, unsigned node, struct node_use add)
 {
     struct counters_page *p = find(c, page);
@@ -241,10 +250,16 @@ void counters_add(struct counters *c, uint64_t page, unsigned node, struct node_
     }
     s->reads = add_sat(s->reads, add.reads, UINT32_MAX);
     s->writes = add_sat(s->writes, add.writes, WRITES_MAX) & WRITES_MAX;
-    if (p->listed || s->near || (int32_t)(c->now - p->wake) < 0)
-        return;
-    p->listed = true;
-    c->list[(c->head + c->listed++) & (c->size - 1)] = (uint32_t)(p - c->page);
+    if (!s->near && (int32_t)(c->now - p->wake) >= 0)
+        put_on_list(c, p);
+}
+
+void counters_list(struct counters *c, uint64_t page)
+{
+    struct counters_page *p = find(c, page);
+
+    if (p && p->n)
+        put_on_list(c, p);
 }
 
 void counters_age(struct counters *c, unsigned bits)
@@ -294,7 +309,14 @@ bool counters_next(struct counters *c, struct page_use *use)
             __builtin_prefetch(&c->page[c->list[(c->head + 4) & (c->size - 1)]]);
     } while (p->page == NO_PAGE);
     copy(c, p, use);
+    c->taken = (uint32_t)(p - c->page);
     return true;
+}
+
+/* As find(), for a page that is likely the one taken last. */
+static struct counters_page *find_taken(struct counters *c, uint64_t page)
+{
+    return c->page[c->taken].page == page ? &c->page[c->taken] : find(c, page);
 }
 
 void counters_tick(struct counters *c)
@@ -304,11 +326,11 @@ void counters_tick(struct counters *c)
 
 void counters_judged(struct counters *c, uint64_t page, uint64_t near, uint32_t most)
 {
-    struct counters_page *p = find(c, page);
+    struct counters_page *p = find_taken(c, page);
     bool all = true;
     uint32_t at = 0;
 
-    if (!p)
+    if (!p || (int32_t)(p->wake - c->now) > 0)
         return;
     for (unsigned i = 0; i < p->n; i++) {
         struct slot *s = slot_at(c, p, i, &at);
@@ -324,7 +346,7 @@ void counters_judged(struct counters *c, uint64_t page, uint64_t near, uint32_t 
 
 void counters_changed(struct counters *c, uint64_t page)
 {
-    struct counters_page *p = find(c, page);
+    struct counters_page *p = find_taken(c, page);
     uint32_t at = 0;
 
     if (!p)
@@ -344,4 +366,18 @@ void counters_drop(struct counters *c, uint64_t page)
     free_chunks(c, p);
     p->page = NO_PAGE;
     p->n = 0;
+}
+
+bool counters_walk(const struct counters *c, uint32_t *at, struct page_use *use)
+{
+    while (*at < c->size) {
+        struct counters_page *p = &c->page[(*at)++];
+
+        if (p->page == NO_PAGE)
+            continue;
+        copy(c, p, use);
+        if (use->n)
+            return true;
+    }
+    return false;
 }

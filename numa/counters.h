@@ -58,6 +58,7 @@ struct counters {
     uint32_t nchunks;             /* entries of chunk, less 1 */
     uint32_t free_chunk;          /* head of the free chunks, 0: none */
     uint32_t head, listed;        /* of list: first, and how many */
+    uint32_t taken;               /* entry that was taken off the list last */
     uint32_t aged;                /* ageing in all, bits; wraps */
     uint32_t now;                 /* intervals, by counters_tick() */
     uint64_t evicted;             /* pages that had to make room while still counted */
@@ -85,6 +86,10 @@ void counters_age(struct counters *c, unsigned bits);
 /* What is known of a page now; use->n = 0: nothing. */
 void counters_get(const struct counters *c, uint64_t page, struct page_use *use);
 
+/* Tells of all pages one by one, in no order: begin with *at = 0; false: there are no more.  In
+ * between other calls may come; a page is told at most once unless it is dropped and comes anew. */
+bool counters_walk(const struct counters *c, uint32_t *at, struct page_use *use);
+
 /* Takes the page that was put there first off the list.  false: the list is empty. */
 bool counters_next(struct counters *c, struct page_use *use);
 
@@ -94,12 +99,16 @@ void counters_tick(struct counters *c);
 /*
  * Tells of a page just taken, of which nothing is to be done now: `near` are the nodes that
  * have it near, so that their use alone does not put it on the list again.  If others use it,
- * their use does after a pause: one interval, and twice as long each time, at most `most`.
+ * their use does after a pause: one interval, and twice as long each time, at most `most`.  Told
+ * twice in an interval, the first counts.
  */
 void counters_judged(struct counters *c, uint64_t page, uint64_t near, uint32_t most);
 
 /* The page has changed (moved, collapsed): any use puts it on the list again. */
 void counters_changed(struct counters *c, uint64_t page);
+
+/* Puts a page on the list that has counts and is not on it. */
+void counters_list(struct counters *c, uint64_t page);
 
 /* Forgets one page: it was freed, or its block was split. */
 void counters_drop(struct counters *c, uint64_t page);

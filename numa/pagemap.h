@@ -77,6 +77,8 @@ struct pagemap;
  * node 0 and whole.  Address space is reserved, memory is used where it is written.  NULL: none
  * left. */
 struct pagemap *pagemap_new(uint64_t npages);
+
+/* Frees the map.  No thread may read it any more. */
 void pagemap_free(struct pagemap *m);
 
 /* Pages in the map. */
@@ -96,6 +98,8 @@ bool pagemap_watched(const struct pagemap *m, uint64_t gfn, uint64_t n);
 /* A device is about to write [gfn, gfn + n): until pagemap_unpin() no unit of the blocks there
  * can be claimed.  True if it must ask the pager first (see above). */
 bool pagemap_pin(struct pagemap *m, uint64_t gfn, uint64_t n);
+
+/* The device has written: undoes one pagemap_pin() of the same range. */
 void pagemap_unpin(struct pagemap *m, uint64_t gfn, uint64_t n);
 
 /* ---- the writer; the unit must be claimed where nothing else is said ---- */
@@ -106,14 +110,29 @@ void pagemap_interval(struct pagemap *m);
 /* Claims a unit.  0; -EBUSY: a device is writing there, or it is claimed.  With `even_pinned`
  * pins do not matter: for ways back to PRIVATE. */
 int pagemap_claim(struct pagemap *m, uint64_t gfn, bool even_pinned);
+
+/* Gives the claim up: the unit's state is whole again. */
 void pagemap_release(struct pagemap *m, uint64_t gfn);
 
 /* The arrows.  Each demands the state it starts from (INVARIANT). */
+
+/* PRIVATE or REPLICATED: the node holds a replica from now on.  It held none and is not the
+ * master's. */
 void pagemap_replicate(struct pagemap *m, uint64_t gfn, unsigned node);
+
+/* REPLICATED: all replicas are gone, the unit is PRIVATE again; counted as a collapse. */
 void pagemap_collapse(struct pagemap *m, uint64_t gfn);
+
+/* REPLICATED: the node's replica is gone; PRIVATE again when it was the last.  Not counted. */
 void pagemap_evict(struct pagemap *m, uint64_t gfn, unsigned node);
+
+/* PRIVATE: the master is on the node now; counted as a move. */
 void pagemap_move(struct pagemap *m, uint64_t gfn, unsigned node);
+
+/* PRIVATE: the master is in a pool's store now, which other guests map, on the node; SHARED. */
 void pagemap_share(struct pagemap *m, uint64_t gfn, unsigned store, unsigned node);
+
+/* SHARED: the master is in the own store again, on the node; PRIVATE. */
 void pagemap_break(struct pagemap *m, uint64_t gfn, unsigned node);
 
 /* Where the master is at the start: no claim, no move counted. */

@@ -12,7 +12,14 @@
 #include "base/err.h"
 #include "numa/policy_judge.h"
 
-enum { BUCKETS = 32, BUCKET_EVEN = 8, EVICT_MOST = 4096, COUNTS_OF_EMPTY = 1, ENOUGH = 3 };
+enum {
+    BUCKETS = 32,
+    BUCKET_EVEN = 8,
+    EVICT_MOST = 4096,
+    COUNTS_A_LINE = 7,
+    PIECE = 64,
+    ENOUGH = 3
+};
 
 /* Lists all nodes by their distance from one. */
 static void sort_nodes(uint8_t *order, const struct policy_machine *m, unsigned from)
@@ -130,13 +137,18 @@ void judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned 
         return;
     }
     j->cost += policy_cost_of(&p->cost, act, j->use.page);
-    j->out[j->n++] =
-        (struct action){.page = j->use.page,
-                        .gain = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX,
-                        .act = (uint8_t)act,
-                        .node = (uint8_t)node,
-                        .from = j->page.home,
-                        .bucket = bucket_of(gain, policy_cost_of(&p->cost, act, j->use.page))};
+    j->out[j->n++] = (struct action){.page = j->use.page,
+                                     .gain = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX,
+                                     .act = (uint8_t)act,
+                                     .node = (uint8_t)node,
+                                     .from = j->page.home};
+}
+
+/* Tells what came of looking at a page. */
+static void tell(const struct policy_input *in, uint64_t page, enum policy_why why)
+{
+    if (in->pages->told)
+        in->pages->told(in->arg, page, why);
 }
 
 /* ---- judging ---- */
@@ -165,6 +177,7 @@ static bool may_act(struct policy *p, struct policy_judge *j)
     uint32_t now = j->in->now;
 
     j->may_move = j->may_copy = true;
+    j->quiet = false;
     if (!r)
         return true;
     if (now < r->until) {
@@ -172,7 +185,8 @@ static bool may_act(struct policy *p, struct policy_judge *j)
         return false;
     }
     j->may_move = now + 1 >= r->moved + p->tune.rest;
-    j->may_copy = r->copied || j->may_move;
+    j->may_copy = r->copied || r->repaid || j->may_move;
+    j->quiet = r->repaid;
     p->numbers.resting += !j->may_copy;
     return j->may_copy;
 }
@@ -193,8 +207,17 @@ static bool judge_page(struct policy *p, struct policy_judge *j)
     j->page = (struct policy_page){.home = TOPO_MAX_NODES - 1};
     if (!j->in->pages->look(j->in->arg, j->use.page, &j->page) || j->page.fixed)
         return false;
-    if (j->total[j->top] >= p->tune.sharing && may_act(p, j))
-        p->ops->judge(p, j);
+    if (j->total[j->top] < p->tune.sharing) {
+        tell(j->in, j->use.page, WHY_WORTH);
+        return false;
+    }
+    if (!may_act(p, j)) {
+        tell(j->in, j->use.page, WHY_LIMIT);
+        return false;
+    }
+    p->ops->judge(p, j);
+    if (j->n == before)
+        tell(j->in, j->use.page, WHY_WORTH);
     return j->n > before;
 }
 
@@ -204,19 +227,85 @@ static unsigned judge_pages(struct policy *p, const struct policy_input *in, str
                             unsigned n, unsigned most)
 {
     struct policy_judge j = {.in = in, .out = out, .n = n, .most = most};
-    uint64_t limit = p->tune.examine ? p->tune.examine : UINT64_MAX, used = 0;
+    uint64_t limit = p->tune.examine ? p->looks : UINT64_MAX, used = 0;
 
     j.enough = ENOUGH * p->tokens;
     while (used < limit && j.cost <= j.enough && j.n < most &&
            counters_next(in->counters, &j.use)) {
-        used += COUNTS_OF_EMPTY + j.use.n;
-        if (j.use.n && !judge_page(p, &j) && !p->ops->resets)
+        used += 1 + j.use.n / COUNTS_A_LINE;
+        if (!j.use.n)
+            continue;
+        if (judge_page(p, &j))
+            counters_changed(in->counters, j.use.page);
+        else if (!p->ops->resets)
             counters_judged(in->counters, j.use.page, near_of(&j.page), p->tune.calm);
     }
+    p->looks -= used < p->looks ? used : p->looks;
     return j.n;
 }
 
 /* ---- choosing ---- */
+
+/* End of the run that begins at a[i]; long ones are chosen piece by piece, so that hot pages
+ * are not held up by cold ones. */
+static unsigned run_end(const struct action *a, unsigned i, unsigned n)
+{
+    unsigned most = i + PIECE < n ? i + PIECE : n;
+
+    for (i++; i < most && policy_joins(&a[i - 1], &a[i]);)
+        i++;
+    return i;
+}
+
+/* What a run costs. */
+static uint64_t run_cost(const struct policy *p, const struct action *a, unsigned n)
+{
+    uint64_t ns = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        ns += policy_cost_next(&p->cost, i ? &a[i - 1] : NULL, &a[i]);
+    return ns;
+}
+
+/* Sums up what a run saves within tune.horizon, ns. */
+static uint64_t run_gain(const struct action *a, unsigned n)
+{
+    uint64_t us = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        us += a[i].gain;
+    return us * 1000;
+}
+
+/* Drops runs that do not repay, the beginning included (tune.margin), and gives the others
+ * their bucket; returns how many actions are left. */
+static unsigned weigh_runs(struct policy *p, const struct policy_input *in, struct action *a,
+                           unsigned n)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0, end; i < n; i = end) {
+        uint64_t gain, cost;
+        bool pays;
+
+        end = run_end(a, i, n);
+        gain = run_gain(a + i, end - i);
+        cost = run_cost(p, a + i, end - i);
+        pays = p->ops->blind || a[i].act == ACT_COLLAPSE || gain * 100 >= cost * p->tune.margin;
+        for (unsigned k = i; k < end; k++) {
+            if (!pays) {
+                counters_judged(in->counters, a[k].page, UINT64_C(1) << a[k].from,
+                                p->tune.calm);
+                tell(in, a[k].page, WHY_WORTH);
+                p->numbers.not_worth++;
+                continue;
+            }
+            a[kept] = a[k];
+            a[kept++].bucket = bucket_of(gain, cost);
+        }
+    }
+    return kept;
+}
 
 /* The bucket from which on candidates fit into the budget; *part is what is left for it. */
 static unsigned cut_off(const struct policy *p, const struct action *a, unsigned n,
@@ -225,8 +314,10 @@ static unsigned cut_off(const struct policy *p, const struct action *a, unsigned
     uint64_t cost[BUCKETS] = {0}, budget = *part;
     unsigned b = BUCKETS;
 
-    for (unsigned i = 0; i < n; i++)
-        cost[a[i].bucket] += policy_cost_of(&p->cost, a[i].act, a[i].page);
+    for (unsigned i = 0, end; i < n; i = end) {
+        end = run_end(a, i, n);
+        cost[a[i].bucket] += run_cost(p, a + i, end - i);
+    }
     while (b && cost[b - 1] <= budget)
         budget -= cost[--b];
     *part = budget;
@@ -258,60 +349,124 @@ static void leave_alone(const struct policy *p, struct policy_record *r, uint32_
     r->moves = r->strikes = 0;
 }
 
-/* Notes an action in the page's record (L1). */
-static void note(struct policy *p, const struct action *a, uint32_t now)
+/* Intervals, at most 255, in which a gain (us in tune.horizon) repays a cost (us). */
+static uint8_t repays_in(const struct policy *p, uint64_t cost, uint64_t gain)
+{
+    uint64_t n = gain ? cost * p->tune.horizon / gain + 1 : 255;
+
+    return (uint8_t)(n < 255 ? n : 255);
+}
+
+/* Notes a replica, of so many ns: all that the page has are to repay together what they cost and
+ * the write that takes them. */
+static void note_copy(const struct policy *p, struct policy_record *r, const struct action *a,
+                      uint64_t cost, uint32_t now)
+{
+    if (!r->copied) { /* its life is that of the first replica */
+        r->moved = now + 1;
+        r->gain = 0;
+        r->cost = (uint32_t)(policy_cost_broken(&p->cost, a->page) / 1000);
+    }
+    r->copied = true;
+    r->cost = (uint32_t)(r->cost + cost / 1000);
+    r->gain = r->gain + a->gain > r->gain ? r->gain + a->gain : UINT32_MAX;
+    r->payback = repays_in(p, r->cost, r->gain);
+}
+
+/* Has the last move, that now ends after so many intervals, repaid?  There and back costs
+ * twice, and each is seen an interval late. */
+static bool repaid(const struct policy *p, const struct policy_record *r, uint32_t life)
+{
+    return life > 2 && (uint64_t)(life - 2) * r->gain >= (uint64_t)r->cost * p->tune.horizon;
+}
+
+/* Notes an action, of so many ns, in the page's record (L1). */
+static void note(struct policy *p, const struct action *a, uint64_t cost, uint32_t now)
 {
     struct policy_record *r = hist_get(p->hist, a->page);
-    uint64_t cost = policy_cost_of(&p->cost, a->act, a->page), gain = a->gain;
-    uint64_t risk = a->act == ACT_REPLICATE ? policy_cost_broken(&p->cost, a->page) : 0;
-    uint64_t pay = gain ? (cost + risk) * p->tune.horizon / (gain * 1000) + 1 : 255;
-    bool soon = r->moved && now + 1 - r->moved <= p->tune.quick;
+    uint32_t life = now + 1 - r->moved;
 
-    r->payback = (uint8_t)(pay < 255 ? pay : 255);
     if (a->act == ACT_REPLICATE) {
-        if (!r->copied) /* its life is that of the first replica */
-            r->moved = now + 1;
-        r->copied = true;
+        note_copy(p, r, a, cost, now);
         return;
     }
-    if (!soon) {
+    if (!r->moved || life > p->tune.quick || (!r->copied && repaid(p, r, life))) {
         r->moves = 0;
         r->level = (uint8_t)(r->level - (r->level > 0 && now >= r->until + p->tune.freeze));
     }
+    r->cost = (uint32_t)(2 * cost / 1000);
+    r->gain = a->gain;
     r->copied = false;
     r->moved = now + 1;
     if (++r->moves >= p->tune.moves)
         leave_alone(p, r, now);
 }
 
-/* Keeps the candidates that budget (L3) and memory allow, best first; returns how many. */
+/* How many of n actions of a run a budget allows: all or none, so that runs stay whole; but of one
+ * that is dear beside all that can be saved up, as many as there are. */
+static unsigned affordable(const struct policy *p, const struct action *a, unsigned n,
+                           uint64_t budget)
+{
+    uint64_t all = run_cost(p, a, n);
+    unsigned k = 0;
+
+    if (all <= budget)
+        return n;
+    if (all < p->savings / 2)
+        return 0;
+    for (; k < n; k++) {
+        uint64_t cost = policy_cost_next(&p->cost, k ? &a[k - 1] : NULL, &a[k]);
+
+        if (cost > budget)
+            break;
+        budget -= cost;
+    }
+    return k;
+}
+
+/* Takes memory for actions of a run, and notes them; returns how many of them are kept, at `to`. */
+static unsigned keep(struct policy *p, const struct policy_input *in, const struct action *a,
+                     unsigned n, struct action *to)
+{
+    uint64_t each = n ? run_cost(p, a, n) / n : 0;
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        bool room = take_memory(p, in, &a[i]);
+
+        tell(in, a[i].page, room ? WHY_DONE : WHY_MEMORY);
+        if (!room)
+            continue;
+        note(p, &a[i], each, in->now);
+        p->numbers.act[a[i].act]++;
+        to[kept++] = a[i];
+    }
+    return kept;
+}
+
+/* Keeps the candidates that budget (L3) and memory allow, the best; returns how many.  They are
+ * in order before and after. */
 static unsigned choose(struct policy *p, const struct policy_input *in, struct action *a,
                        unsigned n)
 {
-    uint64_t part = p->tokens;
+    uint64_t part = p->tokens, cost;
     unsigned from = cut_off(p, a, n, &part), kept = 0;
 
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t cost = policy_cost_of(&p->cost, a[i].act, a[i].page);
-        bool whole = a[i].bucket >= from;
+    for (unsigned i = 0, end; i < n; i = end) {
+        unsigned b = a[i].bucket, most;
 
-        if (!whole && (a[i].bucket + 1u < from || cost > part)) {
-            p->numbers.over_budget++;
-            continue;
-        }
-        if (!take_memory(p, in, &a[i]))
-            continue;
-        if (!whole)
-            part -= cost;
-        p->tokens -= cost;
-        if (!kept || a[kept - 1].page != a[i].page || a[i].act != ACT_REPLICATE) {
-            note(p, &a[i], in->now);
-            counters_changed(in->counters, a[i].page);
-        }
-        p->numbers.act[a[i].act]++;
-        p->numbers.cost_ns += cost;
-        a[kept++] = a[i];
+        end = run_end(a, i, n);
+        most = b >= from ? end - i : b + 1 == from ? affordable(p, a + i, end - i, part) : 0;
+        if (b < from)
+            part -= run_cost(p, a + i, most);
+        for (unsigned k = i + most; k < end; k++)
+            tell(in, a[k].page, WHY_BUDGET);
+        p->numbers.over_budget += end - i - most;
+        kept += keep(p, in, a + i, most, a + kept);
     }
+    cost = run_cost(p, a, kept);
+    p->numbers.cost_ns += cost;
+    p->tokens -= cost < p->tokens ? cost : p->tokens;
     return kept;
 }
 
@@ -334,9 +489,10 @@ static unsigned relieve(struct policy *p, const struct policy_input *in, struct 
                 .page = page, .act = ACT_EVICT, .node = (uint8_t)node, .bucket = BUCKETS - 1};
             p->left[node] += bytes_of(page);
             p->numbers.act[ACT_EVICT]++;
-            p->numbers.cost_ns += policy_cost_of(&p->cost, ACT_EVICT, page);
         }
     }
+    policy_order(out, n);
+    p->numbers.cost_ns += run_cost(p, out, n);
     return n;
 }
 
@@ -346,14 +502,18 @@ static unsigned relieve(struct policy *p, const struct policy_input *in, struct 
 static bool due(struct policy *p, const struct policy_input *in)
 {
     uint64_t add = in->interval_ns / 1000 * in->cpus * p->tune.cpu;
-    uint64_t most = add * p->tune.burst;
+    uint64_t most = add * p->tune.burst, looks = (uint64_t)p->tune.examine * p->tune.burst;
 
-    if (!p->counters)
-        p->tokens = most; /* it begins rested */
+    if (!p->counters) { /* it begins rested */
+        p->tokens = most;
+        p->looks = looks;
+    }
     p->counters = in->counters;
     p->fade = p->ops->resets ? COUNTERS_FORGET : in->keep_age ? 1 : p->tune.decay;
     p->since_ns += in->interval_ns;
+    p->savings = most;
     p->tokens = p->tokens + add < most ? p->tokens + add : most;
+    p->looks = p->looks + p->tune.examine < looks ? p->looks + p->tune.examine : looks;
     return p->ops->judge && p->since_ns >= p->ops->every_ns;
 }
 
@@ -366,8 +526,10 @@ unsigned policy_decide(struct policy *p, const struct policy_input *in, struct a
     memcpy(p->left, in->free, sizeof(p->left));
     n = relieve(p, in, out, most);
     if (decide && (!p->ops->begin || p->ops->begin(p, in))) {
-        last = judge_pages(p, in, out, n, most);
-        n += choose(p, in, out + n, last - n);
+        last = judge_pages(p, in, out, n, most) - n;
+        policy_order(out + n, last);
+        last = weigh_runs(p, in, out + n, last);
+        n += choose(p, in, out + n, last);
     }
     if (p->ops->resets && decide)
         counters_age(in->counters, COUNTERS_FORGET);
@@ -383,10 +545,14 @@ void policy_collapsed(struct policy *p, uint64_t page, uint32_t now)
 {
     struct policy_record *r = hist_get(p->hist, page);
     uint32_t life = now + 1 - r->moved;
+    bool lost = r->copied && (life <= 1 || life < r->payback);
 
-    if (p->counters)
+    if (p->counters) {
         counters_changed(p->counters, page);
-    if (r->copied && (life <= 1 || life < r->payback)) {
+        counters_list(p->counters, page);
+    }
+    r->repaid = r->copied && !lost;
+    if (lost) {
         if (++r->strikes >= p->tune.collapses)
             leave_alone(p, r, now);
     } else if (r->copied) {

@@ -12,7 +12,8 @@
  * a page's replicas away.
  *
  * Invariants.  L1: a page moves at most once in tune.rest intervals, and tune.moves times, each
- * within tune.quick of the last, before it is left alone for a while, twice as long each time.
+ * within tune.quick of the last and before that has repaid going there and back, before it is
+ * left alone for a while, twice as long each time.
  * L2: a page whose replicas were taken away at once tune.collapses times is left alone likewise:
  * guest page tables behave so.  L3: actions cost at most tune.cpu of CPU time, over any
  * tune.burst intervals twice that.  L4: no replica goes to a node with less than tune.keep_free
@@ -38,10 +39,12 @@ struct policy_machine {
     uint16_t ns[TOPO_MAX_NODES][TOPO_MAX_NODES]; /* of a read by [node] of memory on [node] */
 };
 
-/* What one action costs, in ns of CPU time of the guest and its pager together. */
+/* What actions cost, in ns of CPU time of the guest and its pager together.  Actions of one kind
+ * on neighbours are one run (policy_joins()): it is begun once, then each page or block costs. */
 struct policy_cost {
-    uint32_t migrate, replicate, collapse, evict;             /* a page of 4 KiB */
-    uint32_t migrate_2m, replicate_2m, collapse_2m, evict_2m; /* a whole block */
+    uint32_t migrate_run, replicate_run, collapse_run, evict_run; /* to begin a run */
+    uint32_t migrate, replicate, collapse, evict;                 /* a page of 4 KiB in it */
+    uint32_t migrate_2m, replicate_2m, collapse_2m, evict_2m;     /* a whole block in it */
     uint32_t broken, broken_2m; /* a guest's write that collapses: it waits for that */
     uint32_t sample;            /* one fault of a sampled page */
 };
@@ -56,35 +59,49 @@ struct policy_page {
     bool fixed;        /* may not move: device memory, a pool page, pinned */
 };
 
+/* What came of looking at a page. */
+enum policy_why {
+    WHY_NONE,   /* nobody looked yet */
+    WHY_DONE,   /* something is done */
+    WHY_WORTH,  /* nothing that could be done repays */
+    WHY_LIMIT,  /* it is left alone (L1, L2) */
+    WHY_BUDGET, /* no CPU time left (L3) */
+    WHY_MEMORY, /* no memory left (L4) */
+    WHY_KINDS
+};
+
 /* How policies ask the page map. */
 struct policy_pages {
     /* State of a page; false: there is no such page (any more). */
     bool (*look)(void *arg, uint64_t page, struct policy_page *out);
     /* The next page with a replica on a node, in a rotation that visits all; false: none. */
     bool (*next_replica)(void *arg, unsigned node, uint64_t *page);
+    /* Hears what came of a page that was looked at; may be NULL. */
+    void (*told)(void *arg, uint64_t page, enum policy_why why);
 };
 
 /* Thresholds and limits.  Times in intervals.  numa/policy_tune.c lists them by name. */
 struct policy_tune {
-    uint32_t trigger;       /* misses by one node that make a page hot */
-    uint32_t sharing;       /* misses by another node that make it a sharer */
-    uint32_t write;         /* writes that keep a page from being replicated */
-    uint32_t decay;         /* bits all counts lose per interval; 32: reset */
-    uint32_t horizon;       /* how long use is believed to go on */
-    uint32_t margin;        /* percent of its cost an action must gain */
-    uint32_t dominate;      /* percent of a shared page's use that draw it to one node */
-    uint32_t rest;          /* a page moves once in so many */
-    uint32_t moves;         /* quick moves before a page is left alone */
-    uint32_t freeze;        /* for so long, doubled each time */
-    uint32_t collapses;     /* replicas lost at once before a page is left alone */
-    uint32_t quick;         /* a move is quick within so many of the last */
-    uint32_t gate;          /* permille of remote use below which nothing is done */
-    uint32_t keep_free;     /* percent of a node's memory that replicas leave free */
-    uint32_t low_free;      /* percent free below which replicas are evicted */
-    uint32_t cpu;           /* permille of the guest's CPU time for actions, on average */
-    uint32_t burst;         /* what was not used may be later, for so many intervals' worth */
-    uint32_t examine;       /* counts (page and node) looked at per interval; 0: all */
-    uint32_t calm;          /* longest pause between two looks at a page that stays remote */
+    uint32_t trigger;   /* misses by one node that make a page hot */
+    uint32_t sharing;   /* misses by another node that make it a sharer */
+    uint32_t write;     /* writes that keep a page from being replicated */
+    uint32_t decay;     /* bits all counts lose per interval; 32: reset */
+    uint32_t horizon;   /* how long use is believed to go on */
+    uint32_t margin;    /* percent of its cost an action must gain */
+    uint32_t dominate;  /* percent of a shared page's use that draw it to one node */
+    uint32_t rest;      /* a page moves once in so many */
+    uint32_t moves;     /* quick moves before a page is left alone */
+    uint32_t freeze;    /* for so long, doubled each time */
+    uint32_t collapses; /* replicas lost at once before a page is left alone */
+    uint32_t quick;     /* a move is quick within so many of the last */
+    uint32_t gate;      /* permille of remote use below which nothing is done */
+    uint32_t keep_free; /* percent of a node's memory that replicas leave free */
+    uint32_t low_free;  /* percent free below which replicas are evicted */
+    uint32_t cpu;       /* permille of the guest's CPU time for actions, on average */
+    uint32_t burst;     /* what was not used may be later, for so many intervals' worth */
+    uint32_t examine;   /* cache lines of counts looked at per interval, on average; what was
+                             * not used may be later, as with cpu; 0: all */
+    uint32_t calm;      /* longest pause between two looks at a page that stays remote */
     uint32_t carrefour_ibs; /* misses that one of Carrefour's samples stands for */
 };
 
@@ -154,6 +171,7 @@ struct policy_numbers {
     uint64_t cost_ns;        /* what they were to cost */
     uint64_t over_budget;    /* actions dropped: budget or room in the list */
     uint64_t no_memory;      /* dropped: no free memory */
+    uint64_t not_worth;      /* candidates dropped: their run does not repay its cost */
     uint64_t resting;        /* pages passed over by L1 or L2 */
     uint64_t gated;          /* intervals in which all was quiet */
 };
@@ -166,6 +184,7 @@ struct policy_ops {
     const char *name, *about; /* for command lines; one line for people */
     uint64_t every_ns;        /* decides once in this time; 0: each interval */
     bool resets;              /* counts are forgotten after each decision, not aged */
+    bool blind;               /* does not ask whether an action repays its cost */
     /* Node for a page that `toucher` touches first; `pages` in the guest. */
     unsigned (*home)(const struct policy *p, uint64_t page, uint64_t pages, unsigned toucher);
     /* Looks at the machine before pages are judged; false: nothing to do.  May be NULL. */
@@ -194,6 +213,8 @@ struct policy {
     struct policy_numbers numbers;       /* since policy_init() */
     uint64_t since_ns;                   /* time since the last decision, for ops->every_ns */
     uint64_t tokens;                     /* ns of actions that may be done (L3) */
+    uint64_t savings;                    /* ns, most that tokens can be */
+    uint64_t looks;                      /* cache lines of counts that may be looked at */
     struct counters *counters;           /* of the last interval; the caller's */
     uint32_t fade;                       /* bits that counts lose per interval */
     uint64_t wanted;                     /* Carrefour: replications asked for so far */
@@ -215,7 +236,8 @@ void policy_exit(struct policy *p);
 /* Node for a page touched first by a vCPU of node `toucher`, of a guest of `pages` pages. */
 unsigned policy_home(const struct policy *p, uint64_t page, uint64_t pages, unsigned toucher);
 
-/* Decides on an interval; writes at most `most` actions and returns how many. */
+/* Decides on an interval; writes at most `most` actions, in the order of policy_order() but with
+ * evictions that make room first, and returns how many. */
 unsigned policy_decide(struct policy *p, const struct policy_input *in, struct action *out,
                        unsigned most);
 
@@ -225,8 +247,26 @@ void policy_collapsed(struct policy *p, uint64_t page, uint32_t now);
 /* An action that was told could not be done: the page is not tried again for tune.rest. */
 void policy_failed(struct policy *p, uint64_t page, uint32_t now);
 
-/* What an action on a page costs, ns. */
+/* ---- what actions cost: policy_run.c ---- */
+
+/* Orders actions so that those of a run are neighbours: by kind, node, address. */
+void policy_order(struct action *a, unsigned n);
+
+/* Does b go on where a ends, so that both are of one run? */
+bool policy_joins(const struct action *a, const struct action *b);
+
+/* What an action on a page costs within a run, ns. */
 uint64_t policy_cost_of(const struct policy_cost *c, enum act act, uint64_t page);
+
+/* What it costs to begin a run, ns. */
+uint64_t policy_cost_begin(const struct policy_cost *c, enum act act);
+
+/* What an action costs that is done after another one (NULL: it is the first), ns. */
+uint64_t policy_cost_next(const struct policy_cost *c, const struct action *before,
+                          const struct action *a);
+
+/* The same costs times percent / 100, but for those of sampling. */
+struct policy_cost policy_cost_scaled(const struct policy_cost *c, unsigned percent);
 
 /* What a write to a page with replicas costs, ns. */
 uint64_t policy_cost_broken(const struct policy_cost *c, uint64_t page);

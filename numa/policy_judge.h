@@ -18,9 +18,10 @@ struct policy_judge {
     unsigned top;                   /* entry of use with most; 0 if there are none */
     unsigned sharers;               /* nodes with tune.sharing or more */
     bool may_move, may_copy;        /* L1, L2 allow it */
-    struct action *out;             /* candidates; from here on owned by policy.c */
-    unsigned n, most;               /* of out */
-    uint64_t cost, enough;          /* ns of all candidates, and how much is plenty */
+    bool quiet;            /* its last replicas outlived their cost until a write came */
+    struct action *out;    /* candidates; from here on owned by policy.c */
+    unsigned n, most;      /* of out */
+    uint64_t cost, enough; /* ns of all candidates, and how much is plenty */
 };
 
 /* Says that something should be done, and the ns it saves per interval. */
@@ -46,15 +47,18 @@ unsigned judge_serves(const struct policy *p, const struct policy_page *page, un
 
 enum { LEVEL_MAX = 12 };
 
-/* A page's record.  24 bytes, only for pages that something was done to. */
+/* A page's record.  32 bytes, only for pages that something was done to. */
 struct policy_record {
     uint64_t page;   /* UINT64_MAX: empty */
     uint32_t moved;  /* interval of the last action, +1; 0: none */
     uint32_t until;  /* left alone before this interval */
+    uint32_t cost;   /* us: of the replicas it has and of losing them, or of moving and back */
+    uint32_t gain;   /* us that the last action saves in tune.horizon */
     uint8_t moves;   /* since the last time it was left alone */
     uint8_t strikes; /* replicas lost at once, likewise */
     uint8_t level;   /* how often it was left alone, at most LEVEL_MAX */
     bool copied;     /* the last action made a replica */
+    bool repaid;     /* the last replicas had repaid their cost when a write took them */
     uint8_t payback; /* intervals after which that has repaid its cost, at most 255 */
 };
 

@@ -66,7 +66,7 @@ static void copy_to_readers(struct policy *p, struct policy_judge *j)
 
 void judge_replicate(struct policy *p, struct policy_judge *j)
 {
-    bool read_only = j->writes < p->tune.write;
+    bool read_only = j->writes < p->tune.write || j->quiet;
 
     if (j->page.replicas) {
         if (read_only && j->may_copy)

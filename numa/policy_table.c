@@ -65,6 +65,7 @@ const struct policy_ops policies[] = {
      .about = "as published: Dashti et al., ASPLOS 2013",
      .every_ns = UINT64_C(1000000000),
      .resets = true,
+     .blind = true,
      .home = home_toucher,
      .begin = begin_carrefour,
      .judge = judge_carrefour},

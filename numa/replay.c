@@ -26,8 +26,11 @@ enum {
 /* An active page. */
 struct page {
     uint64_t replicas; /* bit n: node n has one */
+    uint64_t users;    /* bit n: node n used it in its last interval of use */
     uint32_t sampled;  /* interval for which it was revoked, +1 */
     uint8_t home;      /* node, NOWHERE: not touched yet */
+    uint8_t why;       /* enum policy_why: what came of the last look at it */
+    uint8_t part;      /* class */
 };
 
 /* One count on its way. */
@@ -70,28 +73,6 @@ static uint64_t cpu_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-struct replay_setup replay_setup_default(void)
-{
-    return (struct replay_setup){.policy = &policies[0],
-                                 .tune = policy_tune_default(),
-                                 .cost = policy_cost_default,
-                                 .sample_share = 10};
-}
-
-uint64_t replay_time(const struct replay_result *r)
-{
-    return r->compute_ns + r->stall_ns + r->work_ns + r->sample_ns;
-}
-
-uint64_t replay_node_bytes(const struct replay_machine *m, const struct workload *w)
-{
-    uint64_t guest = w->units * workload_bytes(w);
-
-    if (m->node_bytes)
-        return m->node_bytes;
-    return (guest / 2 * 3 / m->lat.nnodes + (2 << 20)) & ~UINT64_C(0x1fffff);
-}
-
 /* ---- the page map ---- */
 
 /* Active page of a policy's page number, UINT32_MAX: none. */
@@ -131,7 +112,18 @@ static bool next_replica(void *arg, unsigned node, uint64_t *page)
     return false;
 }
 
-static const struct policy_pages page_map = {look, next_replica};
+/* struct policy_pages.told */
+static void told(void *arg, uint64_t page, enum policy_why why)
+{
+    struct replay *p = arg;
+    uint32_t k = active_of(p, page);
+
+    if (k != UINT32_MAX)
+        p->page[k].why = (uint8_t)why;
+}
+
+static const struct policy_pages page_map = {look, next_replica, NULL};
+static const struct policy_pages page_map_told = {look, next_replica, told};
 
 /* Takes memory of a node; false: it is full. */
 static bool take(struct replay *p, unsigned node)
@@ -330,16 +322,43 @@ static unsigned serves(const struct replay *p, const struct page *g, unsigned no
     return best;
 }
 
-/* Charges some misses of a node, served by another. */
-static void charge(struct replay *p, unsigned node, unsigned at, uint64_t n)
+/* Why a node's use of a page is remote. */
+static enum replay_loss cause(const struct page *g, unsigned node)
 {
+    static const enum replay_loss of[WHY_KINDS] = {
+        [WHY_NONE] = LOSS_UNSEEN, [WHY_DONE] = LOSS_CHOICE,   [WHY_WORTH] = LOSS_CHOICE,
+        [WHY_LIMIT] = LOSS_LIMIT, [WHY_BUDGET] = LOSS_BUDGET, [WHY_MEMORY] = LOSS_MEMORY};
+
+    return g->users >> node & 1 ? of[g->why] : LOSS_NEW;
+}
+
+/* Charges some misses of a node on a page, served by another. */
+static void charge(struct replay *p, const struct page *g, unsigned node, unsigned at,
+                   uint64_t n)
+{
+    struct replay_part *part = &p->r->part[g->part];
+    uint64_t ns = n * p->m->ns[node][at];
+
     p->r->accesses += n;
-    p->r->stall_ns += n * p->m->ns[node][at];
+    part->accesses += n;
+    p->r->stall_ns += ns;
+    part->stall_ns += ns;
     p->traffic.at[at] += n;
     if (node == at) {
         p->r->local += n;
+        part->local += n;
         p->traffic.local += n;
+    } else {
+        p->r->loss_ns[cause(g, node)] += ns - n * p->m->ns[node][node];
     }
+}
+
+/* Charges work on a page. */
+static void work(struct replay *p, const struct page *g, enum replay_loss why, uint64_t ns)
+{
+    p->r->work_ns += ns;
+    p->r->part[g->part].work_ns += ns;
+    p->r->loss_ns[why] += ns;
 }
 
 /* One page in one interval.  Of the use of a replicated page, 1 / (writes + 1) comes before
@@ -348,7 +367,7 @@ static void use_page(struct replay *p, uint32_t k, const struct page_use *use)
 {
     struct page *g = &p->page[k];
     bool hidden = g->replicas && p->w->ops->hidden(p->w, k);
-    uint64_t writes = 0;
+    uint64_t writes = 0, users = 0;
 
     for (unsigned i = 0; i < use->n; i++)
         writes += use->use[i].writes;
@@ -358,14 +377,16 @@ static void use_page(struct replay *p, uint32_t k, const struct page_use *use)
         uint64_t n = (uint64_t)u->reads + u->writes;
         uint64_t before = !g->replicas || hidden ? 0 : n / (writes + 1);
 
-        charge(p, u->node, serves(p, g, u->node), before);
-        charge(p, u->node, g->home, n - before);
+        charge(p, g, u->node, serves(p, g, u->node), before);
+        charge(p, g, u->node, g->home, n - before);
+        users |= UINT64_C(1) << u->node;
     }
+    g->users = users;
     if (!g->replicas || !(writes || hidden))
         return;
     drop_all(p, g);
     p->r->forced++;
-    p->r->work_ns += policy_cost_broken(&p->s->cost, use->page);
+    work(p, g, LOSS_BROKEN, policy_cost_broken(&p->s->cost, use->page));
     policy_collapsed(&p->policy, use->page, p->now);
 }
 
@@ -408,7 +429,7 @@ static void decide(struct replay *p)
                               .cpus = p->s->machine->cpus,
                               .counters = &p->counters,
                               .keep_age = p->s->source == REPLAY_FAULTS,
-                              .pages = &page_map,
+                              .pages = p->s->causes ? &page_map_told : &page_map,
                               .arg = p,
                               .traffic = p->traffic};
     uint64_t began = cpu_ns(), took;
@@ -424,13 +445,15 @@ static void decide(struct replay *p)
     for (unsigned i = 0; i < n; i++) {
         const struct action *a = &p->action[i];
 
+        work(p, &p->page[active_of(p, a->page)], LOSS_ACTIONS,
+             policy_cost_next(&p->s->cost, i ? a - 1 : NULL, a));
+        p->r->runs += !i || !policy_joins(a - 1, a);
         if (!act(p, a)) {
             p->r->failed++;
             policy_failed(&p->policy, a->page, p->now);
             continue;
         }
         p->r->act[a->act]++;
-        p->r->work_ns += policy_cost_of(&p->s->cost, (enum act)a->act, a->page);
     }
 }
 
@@ -504,7 +527,8 @@ static int begin(struct replay *p)
         return -ENOMEM;
     p->policy.cost = p->s->cost;
     for (uint32_t k = 0; k < p->w->active; k++)
-        p->page[k] = (struct page){.home = NOWHERE};
+        p->page[k] =
+            (struct page){.home = NOWHERE, .part = (uint8_t)workload_class_of(p->w, k)};
     return 0;
 }
 
@@ -542,6 +566,7 @@ int replay_run(const struct replay_setup *s, struct replay_result *r, struct err
     r->counters_bytes = rc ? 0 : counters_bytes(&p->counters);
     r->guest_ns = p->w->interval_ns * p->w->intervals;
     r->numbers = p->policy.numbers;
+    r->loss_ns[LOSS_SAMPLES] = r->sample_ns;
     end(p);
     return rc;
 }

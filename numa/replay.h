@@ -32,7 +32,31 @@ struct replay_setup {
     struct policy_cost cost;
     enum replay_source source;
     uint32_t sample_share; /* permille of CPU time for sampling, faults only */
+    bool causes;           /* ask the policy why it leaves pages alone; costs it some time */
     uint32_t counted;      /* pages the counters have room for; 0: a default */
+};
+
+/* Why a policy does worse than if all were local. */
+enum replay_loss {
+    LOSS_NEW,     /* stall: a node began to use a page, an interval ago at most */
+    LOSS_UNSEEN,  /* stall: the page was not looked at yet */
+    LOSS_CHOICE,  /* stall: nothing that could be done repays */
+    LOSS_LIMIT,   /* stall: the page is left alone (L1, L2) */
+    LOSS_BUDGET,  /* stall: no CPU time left (L3) */
+    LOSS_MEMORY,  /* stall: no memory left (L4) */
+    LOSS_ACTIONS, /* work: actions */
+    LOSS_BROKEN,  /* work: collapses by writes */
+    LOSS_SAMPLES, /* work: sampling */
+    LOSS_KINDS
+};
+
+/* Their names, for people. */
+extern const char *const replay_loss_names[LOSS_KINDS];
+
+/* One class of pages. */
+struct replay_part {
+    uint64_t accesses, local;   /* misses, and those served by the same node */
+    uint64_t stall_ns, work_ns; /* waiting for memory; actions and forced collapses */
 };
 
 /* What came of it.  Times in ns, all CPUs together unless said otherwise. */
@@ -42,6 +66,7 @@ struct replay_result {
     uint64_t work_ns;              /* actions, forced collapses */
     uint64_t sample_ns;            /* sample faults and revocations */
     uint64_t act[ACT_KINDS];       /* actions done */
+    uint64_t runs;                 /* runs of neighbours that actions were done in */
     uint64_t failed;               /* actions that could not be done */
     uint64_t forced;               /* collapses by writes */
     uint64_t replicas_most;        /* replicas at one time, at most */
@@ -52,6 +77,9 @@ struct replay_result {
     uint64_t counters_bytes; /* memory of the counters */
     uint64_t guest_ns;       /* the workload's own length, of each CPU */
     struct policy_numbers numbers; /* the policy's own */
+    uint64_t loss_ns[LOSS_KINDS];  /* stall above that of local memory, and work, by cause;
+                                    * without setup.causes some is under LOSS_UNSEEN */
+    struct replay_part part[WORKLOAD_CLASSES]; /* by class of pages */
 };
 
 /* Replays.  0 or -errno: EXIT_MEMORY when the guest does not fit the machine, or we lack

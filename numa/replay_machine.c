@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "numa/keys.h"
+#include "numa/machine_model.h"
 
 enum { MAX_CPUS = 1 << 20, MAX_NS = 65535 };
 
@@ -65,11 +66,26 @@ static void fill(struct replay_machine *m, const struct said *d)
                                                                   : d->remote);
 }
 
+/* Fills the machine from its description. */
+static void fill_model(struct replay_machine *m, const struct machine_model *d)
+{
+    *m = (struct replay_machine){.cpus = d->cpus, .lat.nnodes = d->nodes};
+    for (unsigned a = 0; a < d->nodes; a++)
+        for (unsigned b = 0; b < d->nodes; b++)
+            m->lat.ns[a][b] =
+                (uint16_t)machine_model_latency(d, machine_model_distance(d, d->nodes, a, b));
+}
+
 int replay_machine_read(struct replay_machine *m, const char *text, struct err *err)
 {
     struct said d = {0};
+    const struct machine_model *model = machine_model_by_name(text);
     const char *s = text, *why;
 
+    if (model) {
+        fill_model(m, model);
+        return 0;
+    }
     for (const struct replay_machine_name *n = replay_machines; n->name; n++)
         if (!strcmp(n->name, text))
             s = n->text;
@@ -97,13 +113,6 @@ int replay_machine_read(struct replay_machine *m, const char *text, struct err *
 }
 
 const struct replay_machine_name replay_machines[] = {
-    {"flash", "Stanford FLASH as simulated for Disco, 1997",
-     "nodes=4,cpus=8,local=300,remote=900"},
-    {"epyc2s", "two sockets of AMD EPYC 7742 in two nodes each",
-     "nodes=4,cpus=128,local=118,near=130,group=2,remote=210"},
-    {"xeon4s", "four sockets of Intel Xeon E7-4800", "nodes=4,cpus=40,local=136,remote=198"},
-    {"xeon8s", "eight sockets of Intel Xeon in two boxes",
-     "nodes=8,cpus=224,local=100,near=150,group=4,remote=400"},
     {"big64", "64 nodes in groups of 8, of no maker",
      "nodes=64,cpus=1024,local=100,near=150,group=8,remote=300"},
     {0},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Machines for replay: nodes, CPUs, latencies, memory; by name or described.  The named ones
- * have the latencies of the memory-system model's descriptions (bench/memsys/machine.c),
- * which say what each number rests on.  Threads: any, nothing is written.
+ * Machines for replay: nodes, CPUs, latencies, memory; by name or described.  The names are
+ * those of numa/machine_model.h, with its latencies, and those of the table below.
+ * Threads: any, nothing is written.
  */
 #ifndef DISCO_NUMA_REPLAY_MACHINE_H
 #define DISCO_NUMA_REPLAY_MACHINE_H
@@ -24,7 +24,7 @@ struct replay_machine_name {
     const char *text;         /* its description */
 };
 
-/* All of them, ended by name == NULL. */
+/* Those that machine_model.h has not, ended by name == NULL. */
 extern const struct replay_machine_name replay_machines[];
 
 /*

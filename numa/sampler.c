@@ -19,13 +19,16 @@ static uint64_t gcd(uint64_t a, uint64_t b)
     return a;
 }
 
-/* Units per interval that the share of CPU time buys. */
+/* Units per interval that the share of CPU time buys; a run at least, unless there is no share: on a
+ * host where a fault takes long the sampler must not fall asleep for good. */
 static uint32_t affordable(const struct sampler *s)
 {
     const struct sampler_limits *l = &s->limits;
     uint64_t ns = l->interval_ns / 1000 * l->cpus * l->share;
     uint64_t n = s->each_ns ? ns / s->each_ns : l->most;
 
+    if (n < SAMPLER_RUN && l->share)
+        n = SAMPLER_RUN;
     return n < l->most ? (uint32_t)n : l->most;
 }
 

@@ -99,10 +99,13 @@ static void read_cpulist(const char *root, int os, hwloc_bitmap_t set)
 
     if (!f)
         return;
-    if (getline(&line, &cap, f) < 0 || line[0] == '\n')
-        hwloc_bitmap_zero(set);
-    else
-        hwloc_bitmap_list_sscanf(set, line);
+    hwloc_bitmap_zero(set);
+    if (getline(&line, &cap, f) > 0) {
+        /* A last CPU that stands alone is taken only when nothing follows it. */
+        line[strcspn(line, "\n")] = 0;
+        if (line[0])
+            hwloc_bitmap_list_sscanf(set, line);
+    }
     free(line);
     fclose(f);
 }

@@ -31,10 +31,16 @@ static const struct workload_class *class_of(const struct workload *w, uint32_t 
     return c;
 }
 
+/* What decides who uses a page: neighbours of one run have the same. */
+static uint64_t fate(const struct workload *w, uint32_t k)
+{
+    return mix(w->seed, k / w->run);
+}
+
 /* A page's own node. */
 static unsigned owner(const struct workload *w, uint32_t k)
 {
-    return (unsigned)(mix(w->seed, k) % w->nnodes);
+    return (unsigned)(fate(w, k) % w->nnodes);
 }
 
 /* Misses on a page in an interval: its rate, give or take a quarter. */
@@ -51,7 +57,7 @@ static uint64_t misses(const struct workload *w, const struct workload_class *c,
 static unsigned user(const struct workload *w, const struct workload_class *c, uint32_t k,
                      uint32_t t)
 {
-    uint64_t h = mix(w->seed, k);
+    uint64_t h = fate(w, k);
     uint32_t turn = (t + (uint32_t)(h >> 40) % c->period) / c->period;
     unsigned one = owner(w, k);
 
@@ -103,7 +109,7 @@ static void synth_use(const struct workload *w, uint32_t k, uint32_t t, struct p
 static unsigned synth_toucher(const struct workload *w, uint32_t k)
 {
     const struct workload_class *c = class_of(w, k);
-    uint64_t h = mix(w->seed ^ UINT64_C(0x5a5a), k);
+    uint64_t h = mix(w->seed ^ UINT64_C(0x5a5a), k / w->run);
     unsigned one = user(w, c, k, 0);
 
     return h % 100 < c->moved ? (one + 1 + (unsigned)(h >> 32) % w->nnodes) % w->nnodes : one;
@@ -162,6 +168,11 @@ void workload_free(struct workload *w)
     if (w->ops)
         w->ops->free(w);
     w->ops = NULL;
+}
+
+unsigned workload_class_of(const struct workload *w, uint32_t k)
+{
+    return w->nclasses ? (unsigned)(class_of(w, k) - w->classes) : 0;
 }
 
 uint64_t workload_page(const struct workload *w, uint32_t k)

@@ -70,6 +70,7 @@ struct workload {
     uint32_t compute_ns;  /* work between two misses */
     uint64_t seed;        /* synthetic: of all that is random */
     uint32_t busy;   /* synthetic: percent of CPU time the load fills if all is local; 0: any */
+    uint32_t run;    /* synthetic: so many neighbours are used by the same nodes, at least 1 */
     uint64_t scale;  /* synthetic: factor on all rates, 2^-16; at least 1 */
     uint64_t stride; /* synthetic: active pages are spread over the guest */
     unsigned nclasses; /* entries of classes */
@@ -87,10 +88,11 @@ extern const struct workload_name workloads[];
 
 /*
  * Reads a name or a description:
- * "[mem=1T,page=2M,intervals=100,interval=100,seed=1,compute=100,busy=100]" and then for each
+ * "[mem=1T,page=2M,intervals=100,interval=100,seed=1,compute=100,busy=100,run=1]" and then for each
  * class "+KIND=PAGES[,rate=400,nodes=0,writes=30,period=20,moved=50,skew=0]". KIND is
  * private, read, write, alternate, phases, mostly or table; interval is in ms, compute in ns;
- * with busy, rates matter relative to one another only (workload_fit()). 0 or -EINVAL
+ * run= says how many neighbours are used by the same nodes at the same times (rates and single
+ * writes stay their own); with busy, rates matter relative to one another only (workload_fit()). 0 or -EINVAL
  * (EXIT_USAGE).
  */
 int workload_read(struct workload *w, const char *text, unsigned nnodes, struct err *err);
@@ -106,7 +108,7 @@ struct workload_filter {
     uint32_t mhz;   /* instructions per us and CPU, while nothing misses; at least 1 */
 };
 
-/* Reads a trace of the memory-system model (bench/memsys/trace.h); nnodes are those of the
+/* Reads a trace of the memory-system model (numa/trace_format.h); nnodes are those of the
  * machine it is replayed on, and at least the trace's.  A page of a trace of a whole machine begins on the
  * node it was on; one of a guest's, where it is first used.  0 or -errno: EXIT_RESOURCE. */
 int workload_trace(struct workload *w, const char *path, unsigned nnodes,
@@ -114,6 +116,12 @@ int workload_trace(struct workload *w, const char *path, unsigned nnodes,
 
 /* Frees it. */
 void workload_free(struct workload *w);
+
+/* The class of an active page, an index of classes; 0 in a trace. */
+unsigned workload_class_of(const struct workload *w, uint32_t k);
+
+/* A class's kind by name; "trace" in a trace. */
+const char *workload_class_name(const struct workload *w, unsigned i);
 
 /* Number of a page for policies. */
 uint64_t workload_page(const struct workload *w, uint32_t k);

@@ -88,6 +88,7 @@ static bool whole_pair(struct workload *w, uint64_t *mem, const struct key_pair 
         {"seed", 0, UINT64_MAX},
         {"compute", 0, 1000000},
         {"busy", 0, 100},
+        {"run", 1, 1 << 20},
     };
     int i = number_of(numbers, sizeof(numbers) / sizeof(numbers[0]), pair);
 
@@ -112,6 +113,9 @@ static bool whole_pair(struct workload *w, uint64_t *mem, const struct key_pair 
         return true;
     case 6:
         w->busy = (uint32_t)pair->value;
+        return true;
+    case 7:
+        w->run = (uint32_t)pair->value;
         return true;
     default:
         return false;
@@ -159,7 +163,8 @@ int workload_read(struct workload *w, const char *text, unsigned nnodes, struct 
                            .interval_ns = 100000000,
                            .compute_ns = 100,
                            .scale = 1 << 16,
-                           .seed = 1};
+                           .seed = 1,
+                           .run = 1};
     snprintf(w->name, sizeof(w->name), "%s", name);
     if (!read_pairs(w, &mem, &s))
         return fail(err, EXIT_USAGE, EINVAL,
@@ -173,6 +178,11 @@ int workload_read(struct workload *w, const char *text, unsigned nnodes, struct 
         return fail(err, EXIT_USAGE, EINVAL, "workload \"%s\": mem= is too small for %u pages",
                     text, w->active);
     return 0;
+}
+
+const char *workload_class_name(const struct workload *w, unsigned i)
+{
+    return i < w->nclasses ? kinds[w->classes[i].kind] : "trace";
 }
 
 const struct workload_name workloads[] = {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Workloads from traces of the memory-system model: a header, then records of 24 bytes,
- * little-endian (bench/memsys/trace.h writes them; this is the one place that reads them for
- * replay).  Records are added up by page, interval and node, and sorted that way.  A trace is
- * not trusted: every number of it is checked here.
+ * Workloads from traces of the memory-system model (numa/trace_format.h; this is the one place
+ * that reads them for replay).  Records are added up by page, interval and node, and sorted that
+ * way.  A trace is not trusted: every number of it is checked here.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,40 +11,14 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "numa/trace_format.h"
 #include "numa/workload.h"
 
-#define MAGIC UINT64_C(0x6563617274736d64)
-
 enum {
-    VERSION = 1,
-    CPUS = 32,
     RECORDS_MAX = 1 << 27,
     INTERVALS_MAX = 1 << 20,
     CHUNK = 4096,
 };
-
-/* At the file's start. */
-struct header {
-    uint64_t magic;
-    uint32_t version;
-    uint32_t ncpus, nnodes;
-    uint32_t sample;     /* counts are to be multiplied by it */
-    uint64_t node_bytes; /* 0: pages are a guest's; else the machine's, so much on each node */
-    uint64_t interval;   /* instructions of all CPUs together */
-    char machine[16];
-    uint8_t node_of_cpu[CPUS];
-};
-
-/* One CPU's accesses to one page in one interval. */
-struct record {
-    uint64_t time; /* instructions all CPUs had begun at the interval's end */
-    uint32_t page;
-    uint8_t cpu, guest, write, zero;
-    uint32_t accesses, misses;
-};
-
-_Static_assert(sizeof(struct header) == 88, "as the model writes it");
-_Static_assert(sizeof(struct record) == 24, "as the model writes it");
 
 /* Use of one page in one interval by one node. */
 struct use {
@@ -154,7 +127,7 @@ static const struct workload_ops trace_ops = {.use = trace_use,
 struct reader {
     const char *path;
     FILE *f;
-    struct header h;
+    struct trace_header h;
     const struct workload_filter *filter;
     uint64_t records; /* in the file */
     uint64_t begin;   /* time of the first record */
@@ -171,14 +144,14 @@ static int bad(struct reader *r, const char *what)
 /* Reads and checks the header. */
 static int read_header(struct reader *r, unsigned nnodes)
 {
-    const struct header *h = &r->h;
+    const struct trace_header *h = &r->h;
     struct stat st;
 
     if (fread(&r->h, sizeof(r->h), 1, r->f) != 1 || fstat(fileno(r->f), &st))
         return bad(r, "too short for a trace");
-    if (h->magic != MAGIC || h->version != VERSION)
+    if (h->magic != TRACE_MAGIC || h->version != TRACE_VERSION)
         return bad(r, "not a trace of version 1 (`memsys trace` writes them)");
-    if (!h->ncpus || h->ncpus > CPUS || !h->nnodes || h->nnodes > TOPO_MAX_NODES ||
+    if (!h->ncpus || h->ncpus > TRACE_CPUS || !h->nnodes || h->nnodes > TOPO_MAX_NODES ||
         !h->interval || !h->sample)
         return bad(r, "its header has impossible numbers");
     for (unsigned i = 0; i < h->ncpus; i++)
@@ -188,7 +161,7 @@ static int read_header(struct reader *r, unsigned nnodes)
         return fail(r->err, EXIT_RESOURCE, EINVAL,
                     "trace %s: it has %u nodes, --machine %u; as many are wanted at least",
                     r->path, h->nnodes, nnodes);
-    r->records = ((uint64_t)st.st_size - sizeof(*h)) / sizeof(struct record);
+    r->records = ((uint64_t)st.st_size - sizeof(*h)) / sizeof(struct trace_record);
     if (!r->records || r->records > RECORDS_MAX)
         return bad(r, r->records ? "too many records" : "no records");
     return 0;
@@ -203,7 +176,7 @@ static uint32_t scaled(const struct reader *r, uint32_t n)
 }
 
 /* Takes one record in. */
-static int take(struct reader *r, const struct record *c, uint64_t order)
+static int take(struct reader *r, const struct trace_record *c, uint64_t order)
 {
     struct workload_trace *tr = r->tr;
     uint64_t t;
@@ -229,7 +202,7 @@ static int take(struct reader *r, const struct record *c, uint64_t order)
 /* Reads all records. */
 static int read_records(struct reader *r)
 {
-    struct record *c = malloc(CHUNK * sizeof(*c));
+    struct trace_record *c = malloc(CHUNK * sizeof(*c));
     uint64_t done = 0;
     size_t n;
     int rc = c ? 0 : fail(r->err, EXIT_MEMORY, ENOMEM, "trace %s: no memory", r->path);

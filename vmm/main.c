@@ -161,8 +161,14 @@ static const struct command commands[] = {
      "  --now              end all at once\n" SITE_HELP,
      cmd_down},
     {"ps", "[--json]", "Show the guests of a site", "  --json  as JSON\n" SITE_HELP, cmd_ps},
-    {"stat", "GUEST [--json]", "Show all figures of one guest", "  --json  as JSON\n" SITE_HELP,
+    {"stat", "GUEST [--pages] [--json]", "Show all figures of one guest",
+     "  --pages  where its pages are, what was done to them, and what that cost\n"
+     "  --json   as JSON\n" SITE_HELP,
      cmd_stat},
+    {"heatmap", "GUEST [-o FILE.svg] [--json]", "Draw a guest's memory and who uses it",
+     "  -o, --output FILE  write the picture (SVG) there instead of standard output\n"
+     "      --json         print the figures behind it instead; with -o both\n" SITE_HELP,
+     cmd_heatmap},
     {"console", "GUEST", "Use a guest's console",
      "  --virtio  the virtio console instead of the serial one\n" SITE_HELP
      "\nShows the last output, then what comes.  ctrl-a d leaves, ctrl-a ctrl-a sends "
@@ -178,6 +184,9 @@ static const struct command commands[] = {
      "SIZE is what the guest is to give back in all, with a unit: 512M, 2G; 0 gives it all "
      "its\nmemory again.\n" SITE_HELP,
      cmd_balloon},
+    {"rehome", "GUEST FROM TO",
+     "Move a guest from one node of the host to another, memory and all",
+     "  --now   do not wait until its memory is there; `disco stat` tells how far it is\n" SITE_HELP, cmd_rehome},
     {"move", "GUEST VCPU VIEW", "Move a virtual CPU to another of its guest's views", SITE_HELP,
      cmd_move},
     {"wait", "[GUEST] [--timeout SECONDS]", "Wait until a guest, or all, have ended",
@@ -210,6 +219,7 @@ static const struct command commands[] = {
      "(samples)\n"
      "  --set NAME=VALUE  a threshold or limit of the policy; docs/policies.md lists them\n"
      "  --guest TAG       of a trace: one guest's records only\n"
+     "  --loss            say where the first policy loses, by class of pages and by cause\n"
      "  --group N         of a trace: so many of its intervals become one\n"
      "  --json            print it as JSON\n",
      cmd_replay},

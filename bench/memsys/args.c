@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/memsys/machine.h"
+#include "numa/machine_model.h"
 
 enum { NUMBERS = 9, TEXTS = 6 };
 
@@ -134,10 +134,10 @@ static bool find_machine(struct given *g, struct memsys_shape *s)
 {
     char known[200] = "";
 
-    s->machine = machine_by_name(g->text[MACHINE]);
+    s->machine = machine_model_by_name(g->text[MACHINE]);
     if (s->machine)
         return true;
-    for (const struct machine *m = machines; m->name; m++)
+    for (const struct machine_model *m = machine_models; m->name; m++)
         snprintf(known + strlen(known), sizeof(known) - strlen(known), " %s", m->name);
     return WRONG(g, "machine=%s is not known; known:%s", g->text[MACHINE], known);
 }

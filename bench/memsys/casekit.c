@@ -15,9 +15,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "bench/memsys/machine.h"
 #include "bench/memsys/reader.h"
 #include "bench/memsys/roi.h"
+#include "numa/machine_model.h"
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
@@ -42,7 +42,7 @@ static void read_distances(struct kit *k, unsigned from)
 
         if (fscanf(f, "%u", &d) != 1)
             kit_die(path);
-        k->ps[from][to] = UINT64_C(1000) * machine_latency(k->machine, d);
+        k->ps[from][to] = UINT64_C(1000) * machine_model_latency(k->machine, d);
     }
     fclose(f);
 }
@@ -53,7 +53,7 @@ void kit_open(struct kit *k)
     if (!k->h)
         exit(1);
     k->low = reader_low_memory();
-    k->machine = machine_by_name(k->h->machine);
+    k->machine = machine_model_by_name(k->h->machine);
     if (!k->low || !k->machine)
         exit(1);
     k->cache = (size_t)k->machine->cache_kib << 10;
@@ -83,7 +83,7 @@ static uint64_t frame_of(const void *at)
 
 uint64_t kit_page(const struct kit *k, const void *at)
 {
-    return reader_page(frame_of(at) * MEMSYS_PAGE, k->low);
+    return flash_page(frame_of(at) * MEMSYS_PAGE, k->low);
 }
 
 /* Every 2 MiB of a buffer must lie in one piece of memory, on the node. */

@@ -18,15 +18,15 @@
 
 #include "bench/memsys/region.h"
 
-struct machine;
+struct machine_model;
 
 /* What we run on; written before the first case. */
 struct kit {
     struct memsys_header *h;                 /* the model's counters */
-    const struct machine *machine;           /* that is charged for */
+    const struct machine_model *machine;     /* that is charged for */
     size_t cache;                            /* bytes of a CPU's cache */
     size_t line;                             /* bytes */
-    uint64_t low;                            /* memory below 4 GiB, for reader_page() */
+    uint64_t low;                            /* memory below 4 GiB, for flash_page() */
     unsigned ncpus, nnodes;                  /* of the lab */
     uint64_t ps[MEMSYS_NODES][MEMSYS_NODES]; /* latency by the distances that Linux tells */
     const char *part, *rep;                  /* labels of all that is printed */

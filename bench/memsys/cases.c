@@ -14,8 +14,8 @@
 
 #include "bench/memsys/casekit.h"
 #include "bench/memsys/cases.h"
-#include "bench/memsys/machine.h"
 #include "bench/memsys/roi.h"
+#include "numa/machine_model.h"
 
 /* Runs those of a table that were named; the number of them. */
 static unsigned run_some(const struct kit *k, const struct known_case *table, int argc,

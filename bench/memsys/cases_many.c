@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "bench/memsys/casekit.h"
-#include "bench/memsys/machine.h"
 #include "bench/memsys/roi.h"
+#include "numa/machine_model.h"
 
 enum { ROUNDS = 500, WARM = 4, LINES = 128 };
 

@@ -12,9 +12,9 @@
 #include <string.h>
 
 #include "bench/memsys/casekit.h"
-#include "bench/memsys/machine.h"
 #include "bench/memsys/reader.h"
 #include "bench/memsys/roi.h"
+#include "numa/machine_model.h"
 
 enum { PASSES = 2 };
 

@@ -22,10 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/memsys/machine.h"
 #include "bench/memsys/reader.h"
 #include "bench/memsys/region.h"
 #include "bench/memsys/trace.h"
+#include "numa/machine_model.h"
 
 /* What was asked for. */
 struct wish {
@@ -43,10 +43,10 @@ static int wrong_use(void)
 
 static int list_machines(void)
 {
-    for (const struct machine *m = machines; m->name; m++) {
+    for (const struct machine_model *m = machine_models; m->name; m++) {
         printf("%-8s %s: %u MHz, %u KiB %u-way, ns at distance", m->name, m->about, m->mhz,
                m->cache_kib, m->ways);
-        for (int i = 0; i < MACHINE_MAX_STEPS && m->step[i].distance; i++)
+        for (int i = 0; i < MACHINE_MODEL_STEPS && m->step[i].distance; i++)
             printf(" %u: %u", m->step[i].distance, m->step[i].ns);
         printf("\n         source: %s\n", m->source);
     }
@@ -55,7 +55,7 @@ static int list_machines(void)
 
 static int print_slit(const char *name, unsigned n)
 {
-    const struct machine *m = machine_by_name(name);
+    const struct machine_model *m = machine_model_by_name(name);
 
     if (!m || !n || n > m->nodes) {
         if (m)
@@ -65,7 +65,7 @@ static int print_slit(const char *name, unsigned n)
         return 1;
     }
     for (unsigned i = 0; i < n * n; i++)
-        printf("%u%s", machine_distance(m, n, i / n, i % n), i + 1 < n * n ? " " : "\n");
+        printf("%u%s", machine_model_distance(m, n, i / n, i % n), i + 1 < n * n ? " " : "\n");
     return 0;
 }
 

@@ -22,7 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "bench/memsys/machine.h"
+#include "numa/machine_model.h"
 
 /* States of an entry, its low bits. */
 enum { INVALID, SHARED, EXCLUSIVE, MODIFIED, STATE_BITS = 2, STATE = 3 };
@@ -96,7 +96,7 @@ bool memsys_shape_wrong(const struct memsys_shape *s, char *buf, unsigned size)
                  MEMSYS_PAGE / s->machine->line);
     for (unsigned a = 0; !*buf && a < s->nnodes; a++)
         for (unsigned b = 0; !*buf && b < s->nnodes; b++)
-            if (!machine_latency(s->machine, s->distance[a][b]))
+            if (!machine_model_latency(s->machine, s->distance[a][b]))
                 snprintf(buf, size,
                          "distance %u from node %u to node %u is not in the description of %s",
                          s->distance[a][b], a, b, s->machine->name);
@@ -107,7 +107,7 @@ bool memsys_shape_wrong(const struct memsys_shape *s, char *buf, unsigned size)
 static void fill_header(struct memsys *m, const struct memsys_shape *s)
 {
     struct memsys_header *h = m->h;
-    const struct machine *mc = s->machine;
+    const struct machine_model *mc = s->machine;
 
     h->version = MEMSYS_VERSION;
     h->ncpus = s->ncpus;
@@ -122,7 +122,7 @@ static void fill_header(struct memsys *m, const struct memsys_shape *s)
     snprintf(h->machine, sizeof(h->machine), "%s", mc->name);
     for (unsigned a = 0; a < s->nnodes; a++)
         for (unsigned b = 0; b < s->nnodes; b++)
-            h->latency_ps[a][b] = UINT64_C(1000) * machine_latency(mc, s->distance[a][b]);
+            h->latency_ps[a][b] = UINT64_C(1000) * machine_model_latency(mc, s->distance[a][b]);
     for (unsigned c = 0; c < s->ncpus; c++)
         h->node_of_cpu[c] = (uint8_t)m->cpu[c].node;
     h->magic = MEMSYS_MAGIC;
@@ -139,7 +139,7 @@ static void *zeroes(size_t bytes)
 
 struct memsys *memsys_new(const struct memsys_shape *s, void *region)
 {
-    const struct machine *mc = s->machine;
+    const struct machine_model *mc = s->machine;
     struct memsys *m = calloc(1, sizeof(*m));
 
     if (!m)

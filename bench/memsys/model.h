@@ -21,14 +21,14 @@
 
 #include "bench/memsys/region.h"
 
-struct machine;
+struct machine_model;
 struct memsys;
 
 /* What is modelled. */
 struct memsys_shape {
-    const struct machine *machine; /* latencies, caches */
-    unsigned ncpus, nnodes;        /* ncpus is a multiple of nnodes, CPUs in node order */
-    uint64_t node_bytes;           /* a power of two, at least 1 MiB */
+    const struct machine_model *machine; /* latencies, caches */
+    unsigned ncpus, nnodes;              /* ncpus is a multiple of nnodes, CPUs in node order */
+    uint64_t node_bytes;                 /* a power of two, at least 1 MiB */
     unsigned sample; /* 1: all sets; else one in so many, a power of two up to 64 */
     uint64_t turn;   /* instructions of a CPU's turn; 0: not known */
     uint8_t distance[MEMSYS_NODES][MEMSYS_NODES]; /* firmware's */

@@ -43,12 +43,12 @@
 #include "bench/memsys/args.h"
 #include "bench/memsys/clock.h"
 #include "bench/memsys/decode.h"
-#include "bench/memsys/machine.h"
 #include "bench/memsys/model.h"
 #include "bench/memsys/qemu.h"
 #include "bench/memsys/ranges.h"
 #include "bench/memsys/roi.h"
 #include "bench/memsys/trace.h"
+#include "numa/machine_model.h"
 
 QEMU_EXPORT extern int qemu_plugin_version;
 int qemu_plugin_version = 1;
@@ -204,7 +204,7 @@ static inline void line_access(unsigned cpu, uint64_t addr, enum memsys_kind kin
 /* Each access of an instruction to memory; data: not NULL for a locked instruction. */
 static void memory_access(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *data)
 {
-    const struct machine *m = p.args.shape.machine;
+    const struct machine_model *m = p.args.shape.machine;
     enum memsys_kind kind = qemu_is_store(info) ? MEMSYS_WRITE : MEMSYS_READ;
     uint64_t last = vaddr + qemu_size(info) - 1, addr;
     bool first_sampled = memsys_sampled(vaddr, p.args.shape.sample, m->line);
@@ -300,7 +300,7 @@ static bool is_return(const void *host)
 /* Adds the lines of an instruction's code to its block. */
 static void add_lines(struct block *b, const struct qemu_plugin_insn *insn)
 {
-    const struct machine *m = p.args.shape.machine;
+    const struct machine_model *m = p.args.shape.machine;
     const char *host = qemu_plugin_insn_haddr(insn);
     uint64_t first = host ? ranges_address(&p.ranges, host) : RANGES_NONE;
     size_t size = qemu_plugin_insn_size(insn);

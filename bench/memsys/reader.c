@@ -1,128 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading what the model shares.  The emulated machine (q35) has its memory from 0 up to the hole
- * below 4 GiB, and what is left from 4 GiB up; the nodes' memories follow one another in it.
+ * Reading what the model shares: see the header.
  */
 #include "bench/memsys/reader.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "bench/memsys/region.h"
 #include "bench/memsys/trace.h"
+#include "numa/flash.h"
 
-#define PCI          "/sys/bus/pci/devices"
-#define FOUR_GIB     (UINT64_C(1) << 32)
 #define PRESENT      (UINT64_C(1) << 63)       /* in /proc/PID/pagemap */
 #define FRAME        ((UINT64_C(1) << 55) - 1) /* the same */
 #define GUEST_MEMORY "memfd:guest-memory"      /* the store of a guest of disco */
 
-/* The hexadecimal number in a file of a device; 0: none. */
-static unsigned long id_of(const char *device, const char *file)
-{
-    char path[300], text[32] = "";
-    FILE *f;
-
-    snprintf(path, sizeof(path), PCI "/%s/%s", device, file);
-    f = fopen(path, "re");
-    if (f) {
-        if (!fgets(text, sizeof(text), f))
-            *text = 0;
-        fclose(f);
-    }
-    return strtoul(text, NULL, 16);
-}
-
-/* Lets the device answer to memory accesses, and gives the path of its memory. */
-static bool device_memory(char *path, size_t size)
-{
-    DIR *d = opendir(PCI);
-    struct dirent *e;
-    bool found = false;
-    int fd;
-
-    while (d && !found && (e = readdir(d))) {
-        found = id_of(e->d_name, "vendor") == 0x1af4 && id_of(e->d_name, "device") == 0x1110;
-        if (!found)
-            continue;
-        snprintf(path, size, PCI "/%s/enable", e->d_name);
-        fd = open(path, O_WRONLY | O_CLOEXEC);
-        if (fd >= 0) {
-            found = write(fd, "1", 1) == 1;
-            close(fd);
-        }
-        snprintf(path, size, PCI "/%s/resource2", e->d_name);
-    }
-    if (d)
-        closedir(d);
-    return found;
-}
-
 struct memsys_header *reader_open(const char *path)
 {
-    char device[512];
-    struct memsys_header *h;
-    struct stat st;
-    int fd;
+    char why[300];
+    struct memsys_header *h = flash_open(path, why, sizeof(why));
 
-    if (!path && !device_memory(device, sizeof(device))) {
-        fprintf(stderr, "memsys: this machine has no shared memory device: start the lab with "
-                        "--memsys, and be root\n");
-        return NULL;
-    }
-    path = path ? path : device;
-    fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st)) {
-        fprintf(stderr, "memsys: %s: %s\n", path, strerror(errno));
-        return NULL;
-    }
-    h = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    close(fd);
-    if (h == MAP_FAILED || (size_t)st.st_size < sizeof(*h)) {
-        fprintf(stderr, "memsys: %s: cannot be mapped\n", path);
-        return NULL;
-    }
-    if (h->magic != MEMSYS_MAGIC || h->version != MEMSYS_VERSION ||
-        h->bytes > (uint64_t)st.st_size) {
-        fprintf(stderr, "memsys: %s: no counters of version %d there: is the model loaded?\n",
-                path, MEMSYS_VERSION);
-        munmap(h, (size_t)st.st_size);
-        return NULL;
-    }
+    if (!h)
+        fprintf(stderr, "memsys: %s\n", why);
     return h;
 }
 
 uint64_t reader_low_memory(void)
 {
-    FILE *f = fopen("/proc/iomem", "re");
-    uint64_t low = 0, start, end;
-    char line[256];
+    uint64_t low = flash_low_memory();
 
-    while (f && fgets(line, sizeof(line), f))
-        if (*line != ' ' && strstr(line, "System RAM") &&
-            sscanf(line, "%" SCNx64 "-%" SCNx64, &start, &end) == 2 && end < FOUR_GIB)
-            low = end + 1;
-    if (f)
-        fclose(f);
-    if (low < MEMSYS_PAGE) {
+    if (!low)
         fprintf(stderr, "memsys: /proc/iomem tells no memory: root is needed\n");
-        return 0;
-    }
-    /* Firmware keeps some at the end for its tables; the hole begins at a multiple of 256 MiB. */
-    return (low + (1 << 28) - 1) >> 28 << 28;
-}
-
-uint64_t reader_page(uint64_t physical, uint64_t low)
-{
-    return (physical < FOUR_GIB ? physical : physical - FOUR_GIB + low) / MEMSYS_PAGE;
+    return low;
 }
 
 /* One mapping of a guest's store: what of it is in memory. */
@@ -136,7 +49,7 @@ static void map_range(const struct memsys_header *h, int pagemap, uint64_t start
                 sizeof(entry) ||
             !(entry & PRESENT) || gfn >= UINT32_MAX / 8)
             continue;
-        page = reader_page((entry & FRAME) * MEMSYS_PAGE, low);
+        page = flash_page((entry & FRAME) * MEMSYS_PAGE, low);
         if (page >= h->pages || seen[gfn / 8] >> gfn % 8 & 1)
             continue;
         seen[gfn / 8] |= (uint8_t)(1 << gfn % 8);

@@ -11,15 +11,10 @@
 
 struct memsys_header;
 
-/* The region, mapped: of the file, or of the PCI device when path is NULL (root in the emulated
- * machine).  NULL after a message. */
+/* The region, mapped for reading; see flash_open().  NULL after a message. */
 struct memsys_header *reader_open(const char *path);
 
-/* The model's number of the page at a physical address of the emulated machine; `low`: bytes of
- * its memory that lie below 4 GiB (reader_low_memory()). */
-uint64_t reader_page(uint64_t physical, uint64_t low);
-
-/* Memory below 4 GiB of the machine we run in, bytes; 0 after a message. */
+/* As flash_low_memory(); 0 after a message. */
 uint64_t reader_low_memory(void);
 
 /* Prints "tag TAG", then a line "guest-page machine-page" for each page that a guest's process has

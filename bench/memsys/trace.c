@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENTRIES = 4096, CPUS = 32 };
+enum { ENTRIES = 4096 };
 
 /* What a CPU did to a page in this interval; accesses == 0: free. */
 struct entry {
@@ -27,7 +27,7 @@ struct trace {
     uint64_t written, lost; /* records */
     uint64_t next;          /* instructions at which the interval ends */
     bool failed;            /* the file could not be written */
-    struct entry entry[CPUS][ENTRIES];
+    struct entry entry[TRACE_CPUS][ENTRIES];
 };
 
 struct trace *trace_new(const char *path, const struct trace_header *h, uint64_t most)
@@ -75,7 +75,7 @@ static void put(struct trace *t, unsigned cpu, struct entry *e, uint64_t time)
 
 void trace_flush(struct trace *t, uint64_t insns)
 {
-    for (unsigned c = 0; c < t->h.ncpus && c < CPUS; c++)
+    for (unsigned c = 0; c < t->h.ncpus && c < TRACE_CPUS; c++)
         for (unsigned i = 0; i < ENTRIES; i++)
             if (t->entry[c][i].accesses)
                 put(t, c, &t->entry[c][i], insns);

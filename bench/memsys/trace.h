@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A trace of page-level accesses: which CPU touched which page in an interval, how often, and how
- * often it missed.  A file of a header and records of 24 bytes, little-endian, in order of time.
+ * often it missed.  The file's format is numa/trace_format.h.
  * Accesses to one page by one CPU within one interval become one record (two, when it also wrote),
  * or more when the table in which they are gathered has no room for them.
  *
@@ -15,32 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TRACE_MAGIC UINT64_C(0x6563617274736d64)
-enum { TRACE_VERSION = 1 };
-
-/* At the file's start. */
-struct trace_header {
-    uint64_t magic;          /* TRACE_MAGIC */
-    uint32_t version;        /* TRACE_VERSION */
-    uint32_t ncpus, nnodes;  /* of the machine */
-    uint32_t sample;         /* counts are to be multiplied by it */
-    uint64_t node_bytes;     /* memory of a node; 0: pages are a guest's */
-    uint64_t interval;       /* instructions of all CPUs together */
-    char machine[16];        /* description's name */
-    uint8_t node_of_cpu[32]; /* by CPU */
-};
-
-/* One CPU's accesses to one page. */
-struct trace_record {
-    uint64_t time;     /* instructions all CPUs had begun at the end of the interval */
-    uint32_t page;     /* 4 KiB pages */
-    uint8_t cpu;       /* number */
-    uint8_t guest;     /* tag of the guest, 0: the host */
-    uint8_t write;     /* 1: these are writes, 0: reads and instruction fetches */
-    uint8_t zero;      /* room */
-    uint32_t accesses; /* lines touched */
-    uint32_t misses;   /* of these, not in the cache */
-};
+#include "numa/trace_format.h"
 
 struct trace;
 

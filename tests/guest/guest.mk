@@ -44,7 +44,7 @@ $(GUEST_OUT)/%.elf: $(GUEST_OUT)/kernels/%.o $(GUEST_OUT)/lib/start.o $(GUEST_OU
 
 # Programs that stay in user mode: 64-bit, flat, no library.
 USER_FLAGS := -m64 -std=gnu11 -O2 -ffreestanding -fno-pic -mgeneral-regs-only -fno-stack-protector \
-              -fno-asynchronous-unwind-tables -fcf-protection=none -Wall -Wextra -Wshadow -Werror -MMD -MP
+              -mno-red-zone -fno-asynchronous-unwind-tables -fcf-protection=none -Wall -Wextra -Wshadow -Werror -MMD -MP
 
 $(GUEST_OUT)/user/%.o: $(GUEST_DIR)/user/%.c
 	@mkdir -p $(@D)
@@ -59,7 +59,9 @@ $(GUEST_OUT)/user.bin: $(GUEST_OUT)/user/state.o $(GUEST_OUT)/user/user.o $(GUES
 		-o $(GUEST_OUT)/user.elf $(filter %.o,$^)
 	objcopy -O binary $(GUEST_OUT)/user.elf $@
 
-$(GUEST_OUT)/pages.bin: $(GUEST_OUT)/user/pages.o $(GUEST_DIR)/user/user.ld
+PAGES_OBJ := $(addprefix $(GUEST_OUT)/user/,pages.o pages_access.o pages_kernel.o pages_trap.o)
+
+$(GUEST_OUT)/pages.bin: $(PAGES_OBJ) $(GUEST_DIR)/user/user.ld
 	$(GUEST_CC) -m64 -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack -Wl,-T,$(GUEST_DIR)/user/user.ld \
 		-o $(GUEST_OUT)/pages.elf $(filter %.o,$^)
 	objcopy -O binary $(GUEST_OUT)/pages.elf $@

@@ -41,9 +41,16 @@ struct pages_rig {
     struct pager *p;
     struct pages_ctl *ctl;
     unsigned n;               /* vCPUs */
+    unsigned nnodes;          /* of the pager */
     atomic_uint done;         /* programs that ended */
     atomic_ulong in, out;     /* bytes of string input given, of output taken */
     atomic_ulong wrong_bytes; /* of output: not what was given */
+    struct rig_strings {
+        uint64_t in, out, wrong; /* the same of one side */
+    } strings[2];                /* side's vCPU */
+    uint64_t latch[16];          /* PAGES_LATCH: word 8 * side; side's vCPU */
+    atomic_ulong want[4];        /* what programs asked for, by pages_act()'s want, */
+    atomic_ulong had[4];         /* and how often both pages were so then */
 };
 
 /* Says why and ends the process. */
@@ -100,6 +107,80 @@ static inline void rig_wide(void *dev, uint64_t off, void *data, unsigned len)
         ((uint8_t *)data)[i] = (uint8_t)((off + i) * 17);
 }
 
+/* Strings of a side's own: 4 ports each. */
+static inline void rig_side_in(void *dev, uint64_t off, void *data, unsigned len)
+{
+    struct rig_strings *t = &((struct pages_rig *)dev)->strings[off / 4];
+
+    for (unsigned i = 0; i < len; i++)
+        ((uint8_t *)data)[i] = (uint8_t)(t->in++ * 13);
+}
+
+static inline void rig_side_out(void *dev, uint64_t off, const void *data, unsigned len)
+{
+    struct rig_strings *t = &((struct pages_rig *)dev)->strings[off / 4];
+
+    for (unsigned i = 0; i < len; i++)
+        t->wrong += ((const uint8_t *)data)[i] != (uint8_t)(t->out++ * 13);
+}
+
+/* The sink: each byte must be the one that belongs there. */
+static inline void rig_sink(void *dev, uint64_t off, const void *data, unsigned len)
+{
+    for (unsigned i = 0; i < len; i++)
+        if (((const uint8_t *)data)[i] != (uint8_t)((off + i) * 29 + 3))
+            atomic_fetch_add(&((struct pages_rig *)dev)->wrong_bytes, 1);
+}
+
+static inline void rig_latch(void *dev, uint64_t off, const void *data, unsigned len)
+{
+    memcpy((uint8_t *)((struct pages_rig *)dev)->latch + off, data, len);
+}
+
+static inline void rig_unlatch(void *dev, uint64_t off, void *data, unsigned len)
+{
+    memcpy(data, (const uint8_t *)((struct pages_rig *)dev)->latch + off, len);
+}
+
+/* Replicates a page of the arena for all nodes, or takes it back; true if it is so then. */
+static inline bool rig_make(struct pages_rig *r, uint64_t page, bool replicated)
+{
+    uint64_t gfn = RIG_ARENA_GFN + page;
+
+    if (!replicated)
+        pager_collapse(r->p, gfn, 1);
+    for (unsigned n = 0; replicated && n < r->nnodes; n++)
+        pager_replicate(r->p, gfn, 1, n);
+    return (pagemap_get(pager_map(r->p), gfn).state == PAGE_REPLICATED) == replicated;
+}
+
+/* pages_act() of a program. */
+static inline void rig_act(void *dev, uint64_t off, const void *data, unsigned len)
+{
+    struct pages_rig *r = dev;
+    uint32_t v = 0;
+    unsigned want;
+    bool first, second;
+
+    memcpy(&v, data, len);
+    if (off || !r->p)
+        return;
+    if (v >> 16) {
+        for (unsigned n = 0; n < r->nnodes; n++)
+            pager_replicate(r->p, RIG_ARENA_GFN + (v & 0xff), v >> 16 & 0x3f, n);
+        return;
+    }
+    want = v >> 8 & 3;
+    first = rig_make(r, v & 0x3f, want & 1);
+    second = rig_make(r, (v & 0x3f) + 1, want & 2);
+    atomic_fetch_add(&r->want[want], 1);
+    atomic_fetch_add(&r->had[want], first && second);
+}
+
+static const struct bus_ops rig_side_ops = {.read = rig_side_in, .write = rig_side_out};
+static const struct bus_ops rig_sink_ops = {.read = rig_zero, .write = rig_sink};
+static const struct bus_ops rig_latch_ops = {.read = rig_unlatch, .write = rig_latch};
+static const struct bus_ops rig_act_ops = {.read = rig_zero, .write = rig_act};
 static const struct bus_ops rig_done_ops = {.read = rig_zero, .write = rig_done};
 static const struct bus_ops rig_io_ops = {.read = rig_in, .write = rig_out};
 static const struct bus_ops rig_wide_ops = {.read = rig_wide, .write = rig_done};
@@ -145,21 +226,21 @@ static inline void rig_fill(struct pages_rig *r)
     close(fd);
 }
 
-static inline struct kvm_segment rig_segment(bool code)
+static inline struct kvm_segment rig_segment(bool code, uint8_t ring)
 {
     return (struct kvm_segment){.limit = UINT32_MAX,
-                                .selector = code ? 0x1b : 0x23,
+                                .selector = (ring ? 0x18 : 8) + (code ? 0 : 8) + ring,
                                 .type = code ? 11 : 3,
                                 .present = 1,
-                                .dpl = 3,
+                                .dpl = ring,
                                 .db = !code,
                                 .s = 1,
                                 .l = code,
                                 .g = 1};
 }
 
-/* Registers at the start: 64-bit, ring 3, ports allowed. */
-static inline void rig_registers(struct vcpu *v)
+/* Registers at the start: 64-bit, that ring, ports allowed. */
+static inline void rig_registers(struct vcpu *v, uint8_t ring)
 {
     struct kvm_regs regs = {.rip = PAGES_CODE,
                             .rsp = PAGES_STACK + 0x1000 * v->id - 8,
@@ -173,8 +254,9 @@ static inline void rig_registers(struct vcpu *v)
     x.cr3 = RIG_PML4;
     x.cr4 = 0x620;
     x.efer = 0x500;
-    x.cs = rig_segment(true);
-    x.ds = x.es = x.fs = x.gs = x.ss = rig_segment(false);
+    x.cs = rig_segment(true, ring);
+    x.ss = rig_segment(false, ring);
+    x.ds = x.es = x.fs = x.gs = rig_segment(false, 3);
     x.tr = (struct kvm_segment){
         .base = RIG_TSS, .limit = 0x67, .selector = 0x30, .type = 11, .present = 1};
     x.ldt = (struct kvm_segment){.unusable = 1, .type = 2};
@@ -185,6 +267,13 @@ static inline void rig_registers(struct vcpu *v)
     v->wait_sipi = false;
 }
 
+/* Who sees to faults. */
+enum rig_faults {
+    RIG_BEST,   /* vCPUs where KVM tells where they are */
+    RIG_THREAD, /* a thread a view, even then */
+    RIG_VCPU,   /* vCPUs, even if KVM does not tell */
+};
+
 /* What a rig is made of. */
 struct rig_spec {
     unsigned nvcpus, nviews, nnodes; /* view v is on node v % nnodes */
@@ -193,7 +282,8 @@ struct rig_spec {
     unsigned max_maps;               /* as if the host had no more; 0: its own */
     uint64_t keep_free;              /* bytes replicas leave free */
     bool real_nodes;                 /* node n is the host's node n */
-    bool on_vcpu; /* faults are seen to by vCPUs, even if KVM does not tell */
+    bool samples;                    /* pages will be revoked */
+    enum rig_faults faults;          /* who sees to faults; a thread where samples */
 };
 
 /* Faults on vCPUs where KVM does not say where: all that programs work on is taken back. */
@@ -221,7 +311,9 @@ static inline struct pages_rig *rig_new(const struct rig_spec *s, enum pages_pro
     struct err err = {0};
 
     spec.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    pager.on_vcpu = s->on_vcpu || pager_kvm_tells(spec.kvm_fd);
+    if (s->faults == RIG_VCPU || (s->faults == RIG_BEST && pager_kvm_tells(spec.kvm_fd)))
+        pager.on_vcpu = !s->samples;
+    pager.samples = s->samples;
     spec.mem.size = RIG_MEMORY;
     for (unsigned i = 0; i < MEM_MAX_VIEWS; i++) {
         spec.view_node[i] = -1;
@@ -232,15 +324,20 @@ static inline struct pages_rig *rig_new(const struct rig_spec *s, enum pages_pro
     if (spec.kvm_fd < 0 || machine_init(&r->m, &spec, &err))
         die("machine: %s", err.text);
     r->n = s->nvcpus;
+    r->nnodes = s->nnodes;
     rig_fill(r);
     r->ctl = mem_at(&r->m.mem, PAGES_CTL, sizeof(*r->ctl), MEM_WRITE);
     bus_add(&r->m.pio, PORT_PAGES_DONE, 1, &rig_done_ops, r, "done");
     bus_add(&r->m.pio, PORT_PAGES_IO, 1, &rig_io_ops, r, "io");
+    bus_add(&r->m.pio, PORT_PAGES_ACT, 4, &rig_act_ops, r, "act");
+    bus_add(&r->m.pio, PORT_PAGES_SIDE, 8, &rig_side_ops, r, "strings");
     bus_add(&r->m.mmio, PAGES_MMIO, 4096, &rig_wide_ops, r, "wide");
+    bus_add(&r->m.mmio, PAGES_SINK, 4096, &rig_sink_ops, r, "sink");
+    bus_add(&r->m.mmio, PAGES_LATCH, 128, &rig_latch_ops, r, "latch");
     for (unsigned i = 0; i < r->n; i++) {
         r->ctl->side[i].prog = prog;
         r->ctl->side[i].side = i;
-        rig_registers(&r->m.vcpus[i]);
+        rig_registers(&r->m.vcpus[i], pages_ring0(prog) ? 0 : 3);
     }
     if (pager_new(&r->p, &pager, &err)) {
         fprintf(stderr, "SKIP: %s\n", err.text);

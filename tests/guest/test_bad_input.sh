@@ -69,6 +69,7 @@ wrong() {
 	'int or "auto"') printf '%s\n' '"many"' true $(($2 - 1)) $(($3 + 1)) ;;
 	bool) printf '%s\n' 1 '"yes"' ;;
 	size) printf '%s\n' '"3 parsecs"' true '"1M"' '"3M"' '"65T"' -2097152 ;;
+	time) printf '%s\n' '"3 parsecs"' true 5 '"7"' '"30h"' '"-1ms"' ;;
 	string | path)
 		printf '%s\n' 7 '{ }'
 		[ "$2" = 0 ] || echo '""'
@@ -436,14 +437,16 @@ part_commands() {
 	bad command-unknown 2 "no command 'upp'; did you mean 'up'?" "$DISCO" upp x.cfg
 	bad command-strange 2 "no command 'levitate'" "$DISCO" levitate
 	bad command-help 2 "no command 'sotp'" "$DISCO" help sotp
-	for c in run up down ps stat console stop kill pause resume balloon move wait check topo doctor; do
+	for c in run up down ps stat heatmap console stop kill pause resume balloon move wait check topo doctor; do
 		bad "option-$c" 2 "$c: unknown option --sideways" "$DISCO" "$c" --sideways
 	done
 	bad option-letter 2 'up: unknown option -Z' "$DISCO" up -qZv b.cfg
 	bad option-other 2 'ps: unknown option --now' "$DISCO" ps --now
+	bad option-other-value 2 'ps: unknown option --timeout' "$DISCO" ps --timeout 3
+	bad option-other-letter 2 'ps: unknown option -o' "$DISCO" ps -o x.svg
 	bad option-value 2 'up: --socket needs a value' "$DISCO" up b.cfg --socket
 	bad option-time 2 "'soon'" "$DISCO" stop a --timeout soon
-	for c in run up stat stop kill pause resume console balloon move check; do
+	for c in run up stat heatmap stop kill pause resume console balloon move check; do
 		bad "missing-$c" 2 "$c: " "$DISCO" "$c"
 	done
 	for c in run up ps stat stop kill doctor; do

@@ -4,8 +4,10 @@
  * the time, by two vCPUs in two views, natively: no outcome that x86 forbids, no write lost. 
  * And the same with a collapse that forgets one view: that must be found.
  *
- * LITMUS_ROUNDS  outcomes to look at (2 million; a busy host: what it manages in 20 s);
- * GUEST_TEST     runs one test (a pattern).
+ * LITMUS_ROUNDS   outcomes to look at (2 million; a busy host: what it manages in 20 s);
+ * LITMUS_ACTIONS  actions on pages meanwhile, at least (0): where CPUs are emulated in turn,
+ *                 outcomes come faster than actions;
+ * GUEST_TEST      runs one test (a pattern).
  * Threads: the rig's, and this one, which works on the pages.
  */
 #include <setjmp.h>
@@ -31,15 +33,21 @@ static uint64_t dice(uint64_t *x)
     return *x;
 }
 
-/* One random action on some pages of the arena. */
-static void disturb(struct pages_rig *r, uint64_t *x, unsigned nnodes)
+/* One random action on some pages of the arena; `revoke`: they are sampled, too. */
+static void disturb(struct pages_rig *r, uint64_t *x, unsigned nnodes, bool revoke)
 {
+    struct pager_touch touch[64];
     uint64_t v = dice(x), at = v >> 8 & (PAGES_NARENA - 1), n = 1 + (v >> 16) % 16;
     uint64_t gfn = RIG_ARENA_GFN + at;
     unsigned node = (unsigned)(v >> 24) % nnodes;
 
     if (n > PAGES_NARENA - at)
         n = PAGES_NARENA - at;
+    if (revoke && v >> 40 & 1) {
+        pager_revoke(r->p, gfn, n);
+        (void)pager_touches(r->p, touch, 64);
+        return;
+    }
     switch (v % 16) {
     case 0 ... 9:
         pager_replicate(r->p, gfn, n, node);
@@ -79,34 +87,45 @@ static uint64_t wrong(const struct pages_rig *r)
 }
 
 /* What was looked at and done. */
-static void tell(struct pages_rig *r, uint64_t checks, uint64_t moves)
+static void tell(struct pages_rig *r, uint64_t checks, uint64_t moves, uint64_t actions)
 {
     struct pager_stats s;
 
     pager_stats(r->p, &s);
     print_message(
-        "     %lu outcomes, %lu with store buffer; pages: %lu replicated, %lu collapsed, "
+        "     %lu outcomes, %lu with store buffer; %lu actions; pages: %lu replicated, %lu "
+        "collapsed, "
         "%lu evicted, %lu migrated; %lu faults (%lu stray); %lu checks, %lu vCPU moves\n",
-        r->ctl->side[0].rounds, r->ctl->side[0].relaxed, s.replicated, s.collapsed, s.evicted,
-        s.migrated, s.faults, s.stray, checks, moves);
+        r->ctl->side[0].rounds, r->ctl->side[0].relaxed, actions, s.replicated, s.collapsed,
+        s.evicted, s.migrated, s.faults, s.stray, checks, moves);
     for (unsigned k = 0; k < WRONG_KINDS; k++)
         if (r->ctl->side[0].wrong[k] + r->ctl->side[1].wrong[k])
             print_message("     forbidden: %s, %lu times\n", wrong_names[k],
                           r->ctl->side[0].wrong[k] + r->ctl->side[1].wrong[k]);
 }
 
-static uint64_t wanted_rounds(void)
+/* A number from the environment. */
+static uint64_t wanted(const char *name, uint64_t otherwise)
 {
-    const char *s = getenv("LITMUS_ROUNDS");
+    const char *s = getenv(name);
 
-    return s && atoll(s) > 0 ? (uint64_t)atoll(s) : 2000000;
+    return s && atoll(s) > 0 ? (uint64_t)atoll(s) : otherwise;
 }
 
+/* What else goes on while the program runs. */
+struct torture {
+    unsigned nnodes; /* of the pager */
+    bool check;      /* the checker looks */
+    bool move;       /* vCPUs change views */
+    bool revoke;     /* pages are sampled */
+};
+
 /* Works on the pages of a running litmus program until it has looked at so many outcomes. */
-static void torture(struct pages_rig *r, unsigned nnodes, bool check, bool move)
+static void torture(struct pages_rig *r, const struct torture *t)
 {
     uint64_t x = 88172645463325252ull, began = machine_now_ns(), checked = began, checks = 0;
-    uint64_t want = wanted_rounds(), moves = 0;
+    uint64_t want = wanted("LITMUS_ROUNDS", 2000000), acts = wanted("LITMUS_ACTIONS", 0);
+    uint64_t moves = 0, done = 0;
     bool more = getenv("LITMUS_ROUNDS") != NULL;
 
     rig_start(r);
@@ -114,37 +133,43 @@ static void torture(struct pages_rig *r, unsigned nnodes, bool check, bool move)
         uint64_t rounds = rig_look(&r->ctl->side[0].rounds), now;
 
         rig_must_run(r);
-        disturb(r, &x, nnodes);
+        disturb(r, &x, t->nnodes, t->revoke);
+        done++;
         usleep(200); /* two CPUs: the guest is to have them, too */
         now = machine_now_ns();
-        if (check && now - checked > 200000000ull) {
+        if (t->check && now - checked > 200000000ull) {
             rig_check(r);
             checked = machine_now_ns();
             checks++;
         }
-        if (move && dice(&x) % 64 == 0) {
+        if (t->move && dice(&x) % 64 == 0) {
             unsigned v = (unsigned)dice(&x) % 2, to = (unsigned)dice(&x) % r->m.spec.nviews;
 
             moves += machine_move_vcpu(&r->m, v, to) == 0;
         }
-        if (wrong(r) || rounds >= want || (!more && now - began > 20000000000ull))
+        if (wrong(r) || (rounds >= want && done >= acts) ||
+            (!more && now - began > 20000000000ull))
             break;
     }
     rig_stop(r);
-    if (check)
+    if (t->check)
         rig_check(r);
-    tell(r, checks, moves);
+    tell(r, checks, moves, done);
 }
 
 /* Two views, two nodes, masters move by copy. */
 static void order_holds(void **state)
 {
-    const struct rig_spec spec = {
-        .nvcpus = 2, .nviews = 2, .nnodes = 2, .mover = PAGER_MOVE_COPY, .forget_view = -1};
+    const struct rig_spec spec = {.nvcpus = 2,
+                                  .nviews = 2,
+                                  .nnodes = 2,
+                                  .mover = PAGER_MOVE_COPY,
+                                  .forget_view = -1,
+                                  .faults = RIG_THREAD};
     struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
 
     (void)state;
-    torture(r, 2, true, false);
+    torture(r, &(struct torture){.nnodes = 2, .check = true});
     assert_int_equal(wrong(r), 0);
     assert_true(r->ctl->side[0].rounds > 10000);
     rig_free(r);
@@ -158,7 +183,7 @@ static void order_holds_while_vcpus_move(void **state)
     struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
 
     (void)state;
-    torture(r, 2, true, true);
+    torture(r, &(struct torture){.nnodes = 2, .check = true, .move = true});
     assert_int_equal(wrong(r), 0);
     rig_free(r);
 }
@@ -171,11 +196,28 @@ static void order_holds_on_vcpus(void **state)
                                   .nnodes = 2,
                                   .mover = PAGER_MOVE_COPY,
                                   .forget_view = -1,
-                                  .on_vcpu = true};
+                                  .faults = RIG_VCPU};
     struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
 
     (void)state;
-    torture(r, 2, true, false);
+    torture(r, &(struct torture){.nnodes = 2, .check = true});
+    assert_int_equal(wrong(r), 0);
+    rig_free(r);
+}
+
+/* Pages are taken out of page tables as well, to hear of their next use. */
+static void order_holds_while_sampled(void **state)
+{
+    const struct rig_spec spec = {.nvcpus = 2,
+                                  .nviews = 2,
+                                  .nnodes = 2,
+                                  .mover = PAGER_MOVE_COPY,
+                                  .forget_view = -1,
+                                  .samples = true};
+    struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
+
+    (void)state;
+    torture(r, &(struct torture){.nnodes = 2, .check = true, .revoke = true});
     assert_int_equal(wrong(r), 0);
     rig_free(r);
 }
@@ -188,7 +230,7 @@ static void broken_collapse_is_found(void **state)
     struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
 
     (void)state;
-    torture(r, 2, false, false);
+    torture(r, &(struct torture){.nnodes = 2});
     assert_true(wrong(r) > 0);
     rig_free(r);
 }
@@ -199,6 +241,7 @@ int main(void)
         cmocka_unit_test(order_holds),
         cmocka_unit_test(order_holds_while_vcpus_move),
         cmocka_unit_test(order_holds_on_vcpus),
+        cmocka_unit_test(order_holds_while_sampled),
         cmocka_unit_test(broken_collapse_is_found),
     };
 

@@ -207,13 +207,13 @@ static void policy_is_done(void **state)
 
 /* String input, string output and device memory, across pages that come and go.  What KVM writes
  * waits for the guard, or, where vCPUs see to faults, comes to the VMM as a write to a device. */
-static void string_by(bool on_vcpu)
+static void string_by(enum rig_faults faults)
 {
     struct rig_spec spec = one_vcpu;
     struct pages_rig *r;
     uint64_t done;
 
-    spec.on_vcpu = on_vcpu;
+    spec.faults = faults;
     r = rig_new(&spec, PAGES_STRING);
     rig_start(r);
     churn(r, 1000, 6);
@@ -232,13 +232,13 @@ static void string_by(bool on_vcpu)
 static void string_io(void **state)
 {
     (void)state;
-    string_by(false);
+    string_by(RIG_THREAD);
 }
 
 static void string_io_on_vcpu(void **state)
 {
     (void)state;
-    string_by(true);
+    string_by(RIG_VCPU);
 }
 
 /* Code that one vCPU changes and both run. */

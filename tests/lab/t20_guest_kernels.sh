@@ -12,7 +12,7 @@ trap 'rm -rf "$out"' EXIT
 
 # shellcheck disable=SC2016 # for the shell in there
 lab/run.sh --nodes 4 --mem 768 --timeout 800 --out "$out" -- \
-	'B=/build GUEST_SCRIPTS=no GUEST_LOGS=/out GUEST_SLOW=4 GUEST_MOVES=400 tests/guest/run.sh '"$*"
+	'B=/build GUEST_SCRIPTS=no GUEST_LOGS=/out GUEST_SLOW=4 GUEST_MOVES=400 PAGES_SECONDS=1 tests/guest/run.sh '"$*"
 status=$?
 [ $status = 0 ] || for f in "$out"/*.err; do
 	[ ! -s "$f" ] || { echo "$(basename "$f"):" && tail -n 5 "$f"; }

@@ -238,6 +238,35 @@ static void test_model(void **state)
     counters_exit(&c);
 }
 
+/* counters_list(): a page comes on the list though its users are near, once; told twice in an
+ * interval that nothing is to be done, its pause is that of the first. */
+static void test_again(void **state)
+{
+    struct counters c;
+    struct page_use use;
+
+    (void)state;
+    assert_int_equal(counters_init(&c, 64), 0);
+    counters_list(&c, 5); /* nothing is known of it */
+    assert_false(counters_next(&c, &use));
+    counters_add(&c, 5, 1, (struct node_use){9, 0, 1});
+    assert_true(counters_next(&c, &use));
+    counters_judged(&c, 5, 2, 64);
+    counters_add(&c, 5, 1, (struct node_use){9, 0, 1});
+    assert_false(counters_next(&c, &use));
+    counters_list(&c, 5);
+    counters_list(&c, 5);
+    assert_true(counters_next(&c, &use));
+    assert_false(counters_next(&c, &use));
+    counters_changed(&c, 5);
+    counters_judged(&c, 5, 0, 64);
+    counters_judged(&c, 5, 0, 64);
+    counters_tick(&c);
+    counters_add(&c, 5, 1, (struct node_use){9, 0, 1});
+    assert_true(counters_next(&c, &use));
+    counters_exit(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_saturate),  cmocka_unit_test(test_list),
         cmocka_unit_test(test_pause),     cmocka_unit_test(test_full),
         cmocka_unit_test(test_chunks),    cmocka_unit_test(test_model),
+        cmocka_unit_test(test_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

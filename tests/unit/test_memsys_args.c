@@ -18,10 +18,10 @@
 
 #include "bench/memsys/args.h"
 #include "bench/memsys/decode.h"
-#include "bench/memsys/machine.h"
 #include "bench/memsys/ranges.h"
 #include "bench/memsys/region.h"
 #include "bench/memsys/roi.h"
+#include "numa/machine_model.h"
 
 enum { ARGS_MAX = 20 };
 
@@ -130,42 +130,43 @@ static void test_wrong_args(void **state)
 static void test_machines(void **state)
 {
     (void)state;
-    for (const struct machine *m = machines; m->name; m++) {
+    for (const struct machine_model *m = machine_models; m->name; m++) {
         unsigned sets = m->cache_kib * 1024 / m->line / m->ways;
 
-        assert_ptr_equal(machine_by_name(m->name), m);
+        assert_ptr_equal(machine_model_by_name(m->name), m);
         assert_true(sets && !(sets & (sets - 1)) &&
                     sets * m->ways * m->line == m->cache_kib * 1024);
         assert_true(m->mhz && m->ipc_percent && m->dirty_ns && m->mbps_per_cpu && *m->source);
         for (unsigned a = 0; a < m->nodes; a++)
             for (unsigned b = 0; b < m->nodes; b++) {
-                unsigned d = machine_distance(m, m->nodes, a, b);
+                unsigned d = machine_model_distance(m, m->nodes, a, b);
 
-                assert_int_equal(d, machine_distance(m, m->nodes, b, a));
+                assert_int_equal(d, machine_model_distance(m, m->nodes, b, a));
                 assert_true((d == 10) == (a == b));
-                assert_true(machine_latency(m, d) >= machine_latency(m, 10));
+                assert_true(machine_model_latency(m, d) >= machine_model_latency(m, 10));
             }
-        assert_int_equal(machine_distance(m, m->nodes + 1, 0, 0), 0);
-        assert_int_equal(machine_distance(m, m->nodes, m->nodes, 0), 0);
+        assert_int_equal(machine_model_distance(m, m->nodes + 1, 0, 0), 0);
+        assert_int_equal(machine_model_distance(m, m->nodes, m->nodes, 0), 0);
     }
-    assert_null(machine_by_name("cray"));
-    assert_null(machine_by_name(""));
+    assert_null(machine_model_by_name("cray"));
+    assert_null(machine_model_by_name(""));
 }
 
 static void test_latencies(void **state)
 {
-    const struct machine *m = machine_by_name("epyc2s"); /* 10: 118, 12: 130, 32: 210 */
+    const struct machine_model *m =
+        machine_model_by_name("epyc2s"); /* 10: 118, 12: 130, 32: 210 */
 
     (void)state;
-    assert_int_equal(machine_latency(m, 9), 0);
-    assert_int_equal(machine_latency(m, 10), 118);
-    assert_int_equal(machine_latency(m, 11), 124);
-    assert_int_equal(machine_latency(m, 12), 130);
-    assert_int_equal(machine_latency(m, 22), 170);
-    assert_int_equal(machine_latency(m, 32), 210);
-    assert_int_equal(machine_latency(m, 33), 0);
-    assert_int_equal(machine_latency(m, 0), 0);
-    assert_int_equal(machine_latency(machine_by_name("flash"), 20), 900);
+    assert_int_equal(machine_model_latency(m, 9), 0);
+    assert_int_equal(machine_model_latency(m, 10), 118);
+    assert_int_equal(machine_model_latency(m, 11), 124);
+    assert_int_equal(machine_model_latency(m, 12), 130);
+    assert_int_equal(machine_model_latency(m, 22), 170);
+    assert_int_equal(machine_model_latency(m, 32), 210);
+    assert_int_equal(machine_model_latency(m, 33), 0);
+    assert_int_equal(machine_model_latency(m, 0), 0);
+    assert_int_equal(machine_model_latency(machine_model_by_name("flash"), 20), 900);
 }
 
 /* ---- where the nodes' memories are ---- */

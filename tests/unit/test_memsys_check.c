@@ -17,7 +17,7 @@
 /* Two CPUs of two nodes; line 1 is shared by both, line 2 CPU 0 has changed, line 3 nobody has. */
 static struct memsys *begin(void)
 {
-    struct memsys_shape s = {.machine = machine_by_name("flash"),
+    struct memsys_shape s = {.machine = machine_model_by_name("flash"),
                              .ncpus = 2,
                              .nnodes = 2,
                              .node_bytes = NODE,

@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "bench/memsys/machine.h"
 #include "bench/memsys/model.h"
+#include "numa/machine_model.h"
 
 #define NODE ((uint64_t)4 << 20) /* bytes of a node */
 
@@ -34,7 +34,7 @@ static void set_up(struct rig *r, unsigned nodes, unsigned cpus, unsigned sample
     char what[200];
 
     memset(r, 0, sizeof(*r));
-    r->shape = (struct memsys_shape){.machine = machine_by_name("flash"),
+    r->shape = (struct memsys_shape){.machine = machine_model_by_name("flash"),
                                      .ncpus = cpus,
                                      .nnodes = nodes,
                                      .node_bytes = NODE,
@@ -548,7 +548,7 @@ static void test_wrong_shapes(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        struct memsys_shape s = {.machine = machine_by_name("flash"),
+        struct memsys_shape s = {.machine = machine_model_by_name("flash"),
                                  .ncpus = wrong[i].cpus,
                                  .nnodes = wrong[i].nodes,
                                  .node_bytes = wrong[i].bytes,

@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "numa/machine_model.h"
 #include "numa/oracle.h"
 #include "numa/replay.h"
+#include "numa/trace_format.h"
 
 #include <cmocka.h> /* last: its fail() is a macro */
 
@@ -33,7 +35,7 @@ static void scene(struct scene *s, const char *machine, const char *load)
         workload_read(&s->w, load, s->m.lat.nnodes, &err))
         fail_msg("%s", err.text);
     workload_fit(&s->w, s->m.cpus, s->m.lat.ns[0][0]);
-    oracle_run(&s->best, &s->w, &s->m.lat, &policy_cost_default);
+    oracle_run(&s->best, &s->w, &s->m.lat, &policy_cost_default, NULL);
 }
 
 /* Replays a policy, by either source. */
@@ -76,6 +78,8 @@ static void test_machines(void **state)
     struct replay_machine m;
 
     (void)state;
+    for (const struct machine_model *d = machine_models; d->name; d++)
+        assert_int_equal(replay_machine_read(&m, d->name, NULL), 0);
     for (const struct replay_machine_name *n = replay_machines; n->name; n++)
         assert_int_equal(replay_machine_read(&m, n->name, NULL), 0);
     assert_int_equal(replay_machine_read(&m, "epyc2s", NULL), 0);
@@ -101,6 +105,7 @@ static void test_workloads(void **state)
                                         "mem=1G+privat=5",
                                         "mem=1G+read=5,rate=1,foo=2",
                                         "mem=1G+read=5,nodes=65",
+                                        "mem=1G,run=0+read=5",
                                         "mem=1G,page=8K+read=5",
                                         "mem=1G+read=5,period=0",
                                         "mem=1G,intervals=0+read=5",
@@ -144,28 +149,36 @@ static uint64_t least(const struct scene *s, uint32_t k, uint32_t t, unsigned ho
     const struct policy_cost *c = &policy_cost_default;
     unsigned n = s->m.lat.nnodes, sets = 1u << n;
     struct page_use use;
-    uint64_t best = UINT64_MAX;
+    uint64_t best = UINT64_MAX, writes = 0;
     bool written = false;
 
     if (t == s->w.intervals)
         return 0;
     s->w.ops->use(&s->w, k, t, &use);
     for (unsigned i = 0; i < use.n; i++)
-        written |= use.use[i].writes > 0;
-    for (unsigned to = 0; to < n * sets; to++) {
-        unsigned h = to / sets, set = to % sets;
+        writes += use.use[i].writes;
+    written = writes > 0;
+    for (unsigned to = 0; to < 2 * n * sets; to++) {
+        unsigned h = to / 2 / sets, set = to / 2 % sets;
+        bool broken = to & 1; /* by the write; else collapsed when the interval begins */
         uint64_t cost = 0;
 
-        if ((set >> h & 1) || (written && set) || (set && h != home && replicas))
+        if ((set >> h & 1) || (written && set) || (set && h != home && replicas) ||
+            (broken && !(written && replicas)))
             continue;
-        if (replicas)
-            cost += written ? c->broken : 0;
+        if (broken)
+            cost += c->broken;
+        else if (replicas & ~set)
+            cost += c->collapse;
         cost += h != home ? c->migrate : 0;
         cost += (uint64_t)__builtin_popcount(set & ~replicas) * c->replicate;
         for (unsigned i = 0; i < use.n; i++) {
             unsigned node = use.use[i].node, at = set >> node & 1 ? node : h;
+            unsigned old = replicas >> node & 1 ? node : home;
+            uint64_t all = (uint64_t)use.use[i].reads + use.use[i].writes;
+            uint64_t before = broken ? all / (writes + 1) : 0;
 
-            cost += ((uint64_t)use.use[i].reads + use.use[i].writes) * s->m.lat.ns[node][at];
+            cost += (all - before) * s->m.lat.ns[node][at] + before * s->m.lat.ns[node][old];
         }
         cost += least(s, k, t + 1, h, set);
         best = cost < best ? cost : best;
@@ -194,6 +207,7 @@ static void test_oracle(void **state)
             oracle_page(&r, &s.w, k, &s.m.lat, &policy_cost_default);
             assert_true(r.ns >= b);
             assert_true(r.ns <= r.first_ns);
+            assert_true(r.delayed_ns >= r.ns && r.delayed_ns <= r.first_ns);
             all += b;
             ours += r.ns;
         }
@@ -293,6 +307,61 @@ static void test_conserved(void **state)
     }
 }
 
+/* Every ns above all-local memory has a cause, and every miss a class. */
+static void test_loss(void **state)
+{
+    struct replay_setup set = replay_setup_default();
+    uint64_t loss = 0, stall = 0, work = 0, accesses = 0;
+    struct replay_result r;
+    struct err err = {0};
+    struct scene s;
+
+    (void)state;
+    scene(&s, "flash",
+          "mem=64M,run=4,intervals=60,busy=100+private=1024,moved=100+read=256+alternate=256,"
+          "period=2+mostly=256,period=3+table=64");
+    set.machine = &s.m;
+    set.workload = &s.w;
+    set.causes = true;
+    assert_int_equal(replay_run(&set, &r, &err), 0);
+    for (unsigned i = 0; i < LOSS_KINDS; i++) {
+        assert_non_null(replay_loss_names[i]);
+        loss += r.loss_ns[i];
+    }
+    for (unsigned i = 0; i < s.w.nclasses; i++) {
+        stall += r.part[i].stall_ns;
+        work += r.part[i].work_ns;
+        accesses += r.part[i].accesses;
+    }
+    assert_true(loss == r.stall_ns + r.work_ns + r.sample_ns - s.best.bound_ns);
+    assert_true(stall == r.stall_ns && work == r.work_ns && accesses == r.accesses);
+    assert_true(r.loss_ns[LOSS_NEW] > 0 && r.loss_ns[LOSS_LIMIT] > 0);
+    assert_true(r.runs > 0 && r.runs < r.act[ACT_MIGRATE] + r.act[ACT_REPLICATE]);
+    assert_string_equal(workload_class_name(&s.w, 2), "alternate");
+}
+
+/* The oracle that learns late: as good as the oracle where nothing changes but for the beginning,
+ * a third remote where two nodes take turns of three intervals; run= makes neighbours alike. */
+static void test_late(void **state)
+{
+    struct page_use a, b;
+    struct scene s;
+
+    (void)state;
+    scene(&s, "flash", "mem=64M,intervals=90,busy=100+private=512,moved=100");
+    assert_true(s.best.delayed_ns > s.best.ns);
+    assert_true(s.best.delayed_ns * 100 < s.best.ns * 103);
+    scene(&s, "flash", "mem=64M,run=8,intervals=90,busy=100+alternate=512,period=3");
+    assert_true(s.best.delayed_ns * 10 > s.best.ns * 16);
+    for (uint32_t k = 0; k < 512; k += 8)
+        for (uint32_t i = 1; i < 8; i++) {
+            s.w.ops->use(&s.w, k, 40, &a);
+            s.w.ops->use(&s.w, k + i, 40, &b);
+            assert_int_equal(a.use[0].node, b.use[0].node);
+            assert_int_equal(s.w.ops->toucher(&s.w, k), s.w.ops->toucher(&s.w, k + i));
+        }
+}
+
 /* Tight memory: replicas only where there is room, and the guest always fits. */
 static void test_tight(void **state)
 {
@@ -319,35 +388,21 @@ static void test_tight(void **state)
 
 /* ---- traces ---- */
 
-/* As the model writes them. */
-struct header {
-    uint64_t magic;
-    uint32_t version, ncpus, nnodes, sample;
-    uint64_t node_bytes, interval;
-    char machine[16];
-    uint8_t node_of_cpu[32];
-};
-struct record {
-    uint64_t time;
-    uint32_t page;
-    uint8_t cpu, guest, write, zero;
-    uint32_t accesses, misses;
-};
-
 /* A right header: 2 CPUs, 2 nodes. */
-static struct header right(void)
+static struct trace_header right(void)
 {
-    return (struct header){.magic = UINT64_C(0x6563617274736d64),
-                           .version = 1,
-                           .ncpus = 2,
-                           .nnodes = 2,
-                           .sample = 1,
-                           .interval = 1000000,
-                           .node_of_cpu = {0, 1}};
+    return (struct trace_header){.magic = TRACE_MAGIC,
+                                 .version = TRACE_VERSION,
+                                 .ncpus = 2,
+                                 .nnodes = 2,
+                                 .sample = 1,
+                                 .interval = 1000000,
+                                 .node_of_cpu = {0, 1}};
 }
 
 /* Writes a trace; path is a template. */
-static void write_trace(char *path, const struct header *h, const struct record *r, size_t n)
+static void write_trace(char *path, const struct trace_header *h, const struct trace_record *r,
+                        size_t n)
 {
     int fd = mkstemp(path);
 
@@ -358,8 +413,8 @@ static void write_trace(char *path, const struct header *h, const struct record 
 }
 
 /* Reads a trace of these records with a filter; 0 or -errno. */
-static int read_trace(struct workload *w, const struct header *h, const struct record *r,
-                      size_t n, const struct workload_filter *f)
+static int read_trace(struct workload *w, const struct trace_header *h,
+                      const struct trace_record *r, size_t n, const struct workload_filter *f)
 {
     char path[] = "/tmp/disco-trace-XXXXXX";
     struct err err = {0};
@@ -377,14 +432,14 @@ static const struct workload_filter everything = {.guest = -1, .group = 1, .mhz 
 
 static void test_trace(void **state)
 {
-    static const struct record r[] = {
+    static const struct trace_record r[] = {
         {1000000, 900, 1, 1, 0, 0, 50, 40}, {1000000, 7, 0, 1, 0, 0, 50, 10},
         {1000000, 7, 0, 1, 1, 0, 5, 5},     {1000000, 7, 1, 2, 0, 0, 50, 3},
         {2000000, 7, 1, 1, 0, 0, 9, 9},     {5000000, 900, 0, 1, 0, 0, 9, 0},
         {5000000, 900, 0, 1, 1, 0, 9, 2},
     };
     struct workload_filter one = {.guest = 1, .group = 2, .mhz = 1000};
-    struct header h = right();
+    struct trace_header h = right();
     struct page_use u;
     struct workload w;
 
@@ -415,18 +470,18 @@ static void test_trace(void **state)
 /* A policy on a trace: one page, always used from afar. */
 static void test_trace_replay(void **state)
 {
-    static struct record r[201];
+    static struct trace_record r[201];
     struct replay_result a;
-    struct header h = right();
+    struct trace_header h = right();
     struct scene s = {0};
 
     (void)state;
     for (unsigned i = 0; i < 200; i++)
-        r[i + 1] = (struct record){1000000ull * (i + 2), 5, 1, 1, 0, 0, 600, 500};
-    r[0] = (struct record){1000000, 5, 0, 1, 1, 0, 1, 1};
+        r[i + 1] = (struct trace_record){1000000ull * (i + 2), 5, 1, 1, 0, 0, 600, 500};
+    r[0] = (struct trace_record){1000000, 5, 0, 1, 1, 0, 1, 1};
     assert_int_equal(replay_machine_read(&s.m, "nodes=4,cpus=8,local=100,remote=300", NULL), 0);
     assert_int_equal(read_trace(&s.w, &h, r, 201, &everything), 0);
-    oracle_run(&s.best, &s.w, &s.m.lat, &policy_cost_default);
+    oracle_run(&s.best, &s.w, &s.m.lat, &policy_cost_default, NULL);
     a = play(&s, "replicate", REPLAY_FLASH);
     assert_int_equal(a.act[ACT_MIGRATE], 1);
     assert_true(share(&s, &a) > 0.9);
@@ -435,9 +490,9 @@ static void test_trace_replay(void **state)
 
 static void test_bad_traces(void **state)
 {
-    static const struct record good = {1000000, 7, 0, 1, 0, 0, 50, 10};
-    struct record r;
-    struct header h;
+    static const struct trace_record good = {1000000, 7, 0, 1, 0, 0, 50, 10};
+    struct trace_record r;
+    struct trace_header h;
     struct workload w;
     struct err err = {0};
 
@@ -469,7 +524,7 @@ static void test_bad_traces(void **state)
     r.misses = 0;
     assert_true(read_trace(&w, &h, &r, 1, &everything) < 0);
     {
-        struct record far[2] = {good, good};
+        struct trace_record far[2] = {good, good};
 
         far[1].time = UINT64_MAX;
         assert_true(read_trace(&w, &h, far, 2, &everything) < 0);
@@ -486,7 +541,8 @@ int main(void)
         cmocka_unit_test(test_faults),     cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_conserved),  cmocka_unit_test(test_tight),
         cmocka_unit_test(test_trace),      cmocka_unit_test(test_trace_replay),
-        cmocka_unit_test(test_bad_traces),
+        cmocka_unit_test(test_bad_traces), cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_late),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -359,7 +359,7 @@ static void test_recorded(void **state)
     for (int cpu = 0; cpu < 4; cpu++)
         put_cpu(root, cpu, cpu != 3);
     put_node(root, 0, "00000003\n", "0-1\n", "10 21 17\n");
-    put_node(root, 1, "0000000c\n", "2-3\n", "21 10 28\n");
+    put_node(root, 1, "00000004\n", "2\n", "21 10 28\n"); /* a single CPU has no dash */
     put_node(root, 3, "00000000\n", "\n", "17 28 10\n");
     setenv("HWLOC_FSROOT", root, 1);
     rc = topo_read(&t, NULL, &err);

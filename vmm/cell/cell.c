@@ -82,7 +82,7 @@ static void fill_spec(const struct cell *c, struct machine_spec *spec)
         .mem = {.size = c->cfg.memory,
                 .hugetlb = c->cfg.hugetlb,
                 .nnodes = p->nnodes,
-                .placement = placements[c->cfg.placement]},
+                .placement = placements[config_placement(&c->cfg)]},
     };
     for (unsigned i = 0; i < spec->nviews; i++)
         spec->view_node[i] = p->views ? p->view_node[i] : -1;
@@ -229,7 +229,11 @@ int cell_assemble(struct cell *c, struct cell_fds *fds, struct err *err)
                                 .debug_exit = host_debug_exit,
                                 .ctx = c};
     r = load(c, fds, err); /* first what is likelier to be wrong, and cheap to undo */
-    return r ? r : devices_make(c, fds, err);
+    if (!r)
+        r = devices_make(c, fds, err);
+    if (!r)
+        paging_make(c);
+    return r;
 }
 
 int cell_new(struct cell **out, const struct guest_cfg *cfg, const struct place_got *place,
@@ -263,6 +267,7 @@ int cell_new(struct cell **out, const struct guest_cfg *cfg, const struct place_
 void cell_free(struct cell *c)
 {
     devices_free(c);
+    paging_free(c);
     evloop_exit(&c->io);
     if (c->made)
         machine_exit(&c->m);
@@ -306,6 +311,8 @@ int cell_start(struct cell *c, struct err *err)
         evloop_stop(&c->io);
         pthread_join(c->io_thread, NULL);
         c->io_runs = false;
+    } else {
+        paging_start(c);
     }
     return r;
 }
@@ -330,6 +337,8 @@ static void join_all(struct cell *c)
     if (c->io_runs)
         pthread_join(c->io_thread, NULL);
     c->io_runs = false;
+    rehome_stop(c);
+    paging_stop(c);
 }
 
 /* Fills in how the machine ended. */
@@ -381,6 +390,7 @@ struct evloop *cell_loop(struct cell *c)
 
 void cell_pause(struct cell *c)
 {
+    paging_pause(c, true);
     machine_pause(&c->m);
     atomic_store(&c->paused, true);
 }
@@ -389,6 +399,7 @@ void cell_resume(struct cell *c)
 {
     atomic_store(&c->paused, false);
     machine_resume(&c->m);
+    paging_pause(c, false);
 }
 
 bool cell_paused(const struct cell *c)

@@ -95,11 +95,21 @@ int cell_balloon(struct cell *c, uint64_t bytes);
  * -EINVAL when there is no such vCPU or view. */
 int cell_move_vcpu(struct cell *c, unsigned vcpu, unsigned view);
 
+/* What the guest has on node `from` of the host goes to node `to`: views and vCPUs at once, memory
+ * from now on, hot blocks first; cell_stat() tells how far that is.  -EBUSY: the last such move is
+ * not over; -ENODEV: `to` has no memory; -ENOENT: the guest has nothing on that node; -EEXIST: it has something on the other;
+ * -EOPNOTSUPP: reserved huge pages.  From io0 only. */
+int cell_rehome(struct cell *c, int from, int to);
+
 /* From cell_new() to the console showing the configured text; 0: not yet. */
 uint64_t cell_ready_ns(const struct cell *c);
 
 /* All figures: see docs/stat.md.  Caller json_decref()s. */
 struct json_t *cell_stat(struct cell *c);
+
+/* Where the guest's memory is and who uses it, as the text of JSON, malloc'd: see docs/stat.md.
+ * NULL where nobody works on its pages.  Takes some milliseconds, whatever the guest's size. */
+char *cell_heatmap(struct cell *c);
 
 /* Names of enum cell_end, for tables and JSON: "running", "poweroff", ... */
 const char *cell_end_name(enum cell_end end);

@@ -18,7 +18,12 @@
 #include "vmm/machine/machine.h"
 
 struct fwcfg;
+struct page_loop;
+struct pager;
+struct mem_usage;
+struct paging;
 struct pci_bus;
+struct rehome;
 struct pm;
 struct uart;
 struct virtio_dev;
@@ -38,6 +43,8 @@ struct cell {
     int kvm_fd;             /* owned */
     struct machine m;       /* CPUs and memory */
     bool made;              /* m is initialised */
+    struct rehome *rehome;  /* the last move of memory; NULL: none */
+    struct paging *paging;  /* who works on pages; NULL: nobody */
     struct evloop io;       /* loop of io0 */
     pthread_t io_thread;    /* io0 */
     bool io_runs;           /* io_thread is valid */
@@ -66,6 +73,38 @@ void devices_free(struct cell *c);
 
 /* Makes machine, devices and kernel out of c->cfg and fds. On error cell_free() undoes. */
 int cell_assemble(struct cell *c, struct cell_fds *fds, struct err *err);
+
+/* ---- paging.c ---- */
+
+/* Makes the pager, if the guest is to have one, and says in the log what it has instead where the
+ * host does not allow it.  Kernel and devices are there, nothing runs. */
+void paging_make(struct cell *c);
+
+/* Undoes it; no vCPU, no io0 and no device are there any more. */
+void paging_free(struct cell *c);
+
+/* Starts and ends the pager's thread.  All of these do nothing where there is no pager. */
+void paging_start(struct cell *c);
+void paging_stop(struct cell *c);
+
+/* The pager, and its thread while that runs; NULL: none.  For who holds off paging_stop(): io0. */
+struct pager *paging_pager(const struct cell *c);
+struct page_loop *paging_loop(const struct cell *c);
+
+/* While the guest is paused nothing is decided. */
+void paging_pause(struct cell *c, bool paused);
+
+/* Figures of pages as JSON, null where there is no pager (docs/stat.md).  Not from the pager's
+ * thread. */
+struct json_t *paging_json(struct cell *c, const struct mem_usage *used);
+
+/* ---- rehome.c ---- */
+
+/* Ends a move that is under way, if there is one. */
+void rehome_stop(struct cell *c);
+
+/* The last move as JSON, null if there was none. */
+struct json_t *rehome_json(const struct cell *c);
 
 /* ---- restart.c ---- */
 

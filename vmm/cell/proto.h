@@ -38,6 +38,8 @@ enum proto_type {
     PROTO_KILL,      /* monitor: empty */
     PROTO_BALLOON,   /* monitor: struct proto_balloon */
     PROTO_MOVE,      /* monitor: struct proto_move */
+    PROTO_REHOME,    /* monitor: struct proto_rehome */
+    PROTO_HEATMAP,   /* monitor: empty; the reply's text is JSON; -ENODEV: there is no pager */
     PROTO_MADE,      /* cell: empty; everything is made, waits for GO */
     PROTO_READY,     /* cell: struct proto_ready */
     PROTO_REPLY,     /* cell: struct proto_status, text; seq is the request's */
@@ -65,6 +67,11 @@ struct proto_balloon {
 struct proto_move {
     uint32_t vcpu; /* index of the vCPU */
     uint32_t view; /* index of the view it is to go to */
+};
+
+struct proto_rehome {
+    uint32_t from; /* node of the host that the guest leaves */
+    uint32_t to;   /* and where it goes */
 };
 
 struct proto_ready {

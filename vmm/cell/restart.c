@@ -62,6 +62,7 @@ int restart(struct cell *c, struct err *err)
 
     log_info("the guest resets: boot %u", c->boots + 1);
     devices_free(c);
+    paging_free(c);
     machine_exit(&c->m);
     c->made = false;
     copy_fds(&fds, &c->kept);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,7 @@ static char *stat_text(struct cell *c)
 static void handle(struct serve *s, const struct proto_msg *m)
 {
     struct proto_balloon balloon;
+    struct proto_rehome home;
     struct proto_move move;
     char *text = NULL;
     int r = 0;
@@ -115,6 +117,10 @@ static void handle(struct serve *s, const struct proto_msg *m)
     switch (m->type) {
     case PROTO_STAT:
         text = stat_text(s->cell);
+        break;
+    case PROTO_HEATMAP:
+        text = cell_heatmap(s->cell);
+        r = text ? 0 : -ENODEV;
         break;
     case PROTO_PAUSE:
         cell_pause(s->cell);
@@ -131,6 +137,12 @@ static void handle(struct serve *s, const struct proto_msg *m)
     case PROTO_BALLOON:
         memcpy(&balloon, m->body, sizeof(balloon));
         r = cell_balloon(s->cell, balloon.bytes);
+        break;
+    case PROTO_REHOME:
+        memcpy(&home, m->body, sizeof(home));
+        r = home.from > INT_MAX || home.to > INT_MAX
+                ? -EINVAL
+                : cell_rehome(s->cell, (int)home.from, (int)home.to);
         break;
     case PROTO_MOVE:
         memcpy(&move, m->body, sizeof(move));

@@ -93,23 +93,19 @@ static json_t *node_json(int node, uint64_t assigned, const struct mem_usage *u)
 }
 
 /* What the guest has in memory, and on which nodes: first those it was given, then others. */
-static json_t *memory_json(const struct cell *c)
+static json_t *memory_json(const struct cell *c, const struct mem_usage *u)
 {
-    struct mem_usage *u = xcalloc(1, sizeof(*u));
     const struct place_got *p = &c->place;
-    json_t *nodes = json_array(), *o;
+    json_t *nodes = json_array();
 
-    mem_usage(&c->m.mem, u);
     for (unsigned i = 0; i < p->nnodes; i++) {
         json_array_append_new(nodes, node_json(p->nodes[i], p->node_bytes[i], u));
     }
     for (int n = 0; n < USAGE_NODES && u->known; n++)
         if (u->node[n] && !place_has(p, n))
             json_array_append_new(nodes, node_json(n, 0, u));
-    o = json_pack("{s:I, s:I, s:o}", "size", (json_int_t)c->cfg.memory, "used",
-                  (json_int_t)u->used, "nodes", nodes);
-    free(u);
-    return o;
+    return json_pack("{s:I, s:I, s:o}", "size", (json_int_t)c->cfg.memory, "used",
+                     (json_int_t)u->used, "nodes", nodes);
 }
 
 static json_t *devices_json(const struct cell *c)
@@ -168,6 +164,7 @@ static json_t *ms_since_made(const struct cell *c, uint64_t at_ns)
 
 struct json_t *cell_stat(struct cell *c)
 {
+    struct mem_usage *used;
     json_t *o;
 
     if (!c->made) /* a restart failed */
@@ -181,7 +178,12 @@ struct json_t *cell_stat(struct cell *c)
     json_object_set_new(o, "ready_ms", ms_since_made(c, atomic_load(&c->ready_ns)));
     json_object_set_new(o, "boots", json_integer((json_int_t)c->boots));
     json_object_set_new(o, "vcpus", vcpus_json(c));
-    json_object_set_new(o, "memory", memory_json(c));
+    used = xcalloc(1, sizeof(*used));
+    mem_usage(&c->m.mem, used);
+    json_object_set_new(o, "memory", memory_json(c, used));
+    json_object_set_new(o, "move", rehome_json(c));
+    json_object_set_new(o, "pages", paging_json(c, used));
+    free(used);
     json_object_set_new(o, "devices", devices_json(c));
     json_object_set_new(o, "balloon", balloon_json(c));
     return o;

@@ -125,7 +125,7 @@ static int check_placement(struct reader *r, const struct guest_cfg *g,
             r, at(place, "placement"),
             "reserved huge pages are taken before anyone touches them, want another "
             "placement or hugepages = \"auto\"");
-    if (!g->vnuma || g->placement == CFG_PLACE_SPLIT)
+    if (!g->vnuma || g->placement == CFG_PLACE_SPLIT || g->placement == CFG_PLACE_AUTO)
         return 0;
     return reader_bad(r, at(place, "placement"),
                       "a guest with vnuma is told which addresses are on which node, want "
@@ -271,4 +271,13 @@ int check_site(struct reader *r, const struct site_cfg *site, const struct place
         free(c.v[i].what);
     free(c.v);
     return ret;
+}
+
+enum cfg_place config_placement(const struct guest_cfg *g)
+{
+    if (g->placement != CFG_PLACE_AUTO)
+        return g->placement;
+    if (g->vnuma || g->hugetlb || g->policy == CFG_POLICY_NONE)
+        return CFG_PLACE_SPLIT;
+    return g->policy == CFG_POLICY_INTERLEAVE ? CFG_PLACE_INTERLEAVE : CFG_PLACE_FIRST_TOUCH;
 }

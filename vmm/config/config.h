@@ -41,8 +41,27 @@ enum cfg_exit {
     CFG_EXIT_RESTART
 }; /* what a guest's reset means: end, or boot again */
 
+/* Which node a page is on while the guest runs; numa/policy.h has them by the same names. */
+enum cfg_policy {
+    CFG_POLICY_REPLICATE,
+    CFG_POLICY_MIGRATE,
+    CFG_POLICY_CARREFOUR,
+    CFG_POLICY_FIRST_TOUCH,
+    CFG_POLICY_INTERLEAVE,
+    CFG_POLICY_NONE,
+};
+
+/* Where the policy learns who uses a page; vmm/pager/source.h has them by the same names. */
+enum cfg_sampling {
+    CFG_SAMPLING_FAULTS,
+    CFG_SAMPLING_FLASH,
+    CFG_SAMPLING_IBS,
+    CFG_SAMPLING_PEBS,
+};
+
 /* Where a guest's memory lies among its nodes. */
 enum cfg_place {
+    CFG_PLACE_AUTO,        /* as the policy wants */
     CFG_PLACE_SPLIT,       /* divided by address: an even share bound to each node */
     CFG_PLACE_FIRST_TOUCH, /* a page goes to the node of who touches it first */
     CFG_PLACE_INTERLEAVE,  /* page by page over the nodes in turn */
@@ -73,23 +92,28 @@ struct console_cfg {
 
 /* One guest. */
 struct guest_cfg {
-    char *name;               /* unique in the site; letters, digits, - and _ */
-    unsigned vcpus;           /* 1..CFG_MAX_VCPUS */
-    uint64_t memory;          /* bytes, multiple of 2 MiB */
-    bool hugetlb;             /* `hugepages = "hugetlb"`; else "auto" */
-    char *kernel;             /* absolute path */
-    char *initrd;             /* absolute path or NULL */
-    char *cmdline;            /* never NULL */
-    enum cfg_boot boot;       /* protocol; auto = by content */
-    unsigned nnodes;          /* entries of nodes; 0: the placer chooses */
-    int nodes[CFG_MAX_NODES]; /* host nodes this guest spans */
-    enum cfg_place placement; /* of memory among the nodes */
-    unsigned views;           /* 0 = auto (one per node), else 1..64 */
-    bool vnuma;               /* guest sees nodes (SRAT, SLIT) */
-    enum cfg_clock clock;     /* kvmclock needs one view */
-    bool x2apic;              /* offer x2APIC (default true; forced above 254 vCPUs) */
-    bool pin;                 /* vCPU threads are bound to the CPUs of their node */
-    unsigned ndisks;          /* entries of disks */
+    char *name;                 /* unique in the site; letters, digits, - and _ */
+    unsigned vcpus;             /* 1..CFG_MAX_VCPUS */
+    uint64_t memory;            /* bytes, multiple of 2 MiB */
+    bool hugetlb;               /* `hugepages = "hugetlb"`; else "auto" */
+    char *kernel;               /* absolute path */
+    char *initrd;               /* absolute path or NULL */
+    char *cmdline;              /* never NULL */
+    enum cfg_boot boot;         /* protocol; auto = by content */
+    unsigned nnodes;            /* entries of nodes; 0: the placer chooses */
+    int nodes[CFG_MAX_NODES];   /* host nodes this guest spans */
+    enum cfg_place placement;   /* of memory among the nodes */
+    enum cfg_policy policy;     /* which node a page is on, while the guest runs */
+    enum cfg_sampling sampling; /* where the policy learns who uses a page */
+    uint64_t policy_interval;   /* ns between two decisions */
+    char *policy_set;           /* thresholds that differ, "trigger=4,cpu=50"; NULL: none */
+    uint64_t page_check;        /* ns between two proofs of the page map; 0: none */
+    unsigned views;             /* 0 = auto (one per node), else 1..64 */
+    bool vnuma;                 /* guest sees nodes (SRAT, SLIT) */
+    enum cfg_clock clock;       /* kvmclock needs one view */
+    bool x2apic;                /* offer x2APIC (default true; forced above 254 vCPUs) */
+    bool pin;                   /* vCPU threads are bound to the CPUs of their node */
+    unsigned ndisks;            /* entries of disks */
     struct disk_cfg disks[CFG_MAX_DISKS];
     unsigned nnets; /* entries of nets */
     struct net_cfg nets[CFG_MAX_NETS];
@@ -134,6 +158,13 @@ char *config_default_socket(const char *name);
 /* Hardware address of a guest's card: as configured, else derived from site, guest and index
  * (always the same, locally administered, one station).  index < nnets. */
 void config_mac(const struct guest_cfg *guest, unsigned index, uint8_t out[6]);
+
+/* The names of a guest's policy and source of samples. */
+const char *config_policy_name(const struct guest_cfg *g);
+const char *config_sampling_name(const struct guest_cfg *g);
+
+/* Where its memory is to lie: never CFG_PLACE_AUTO. */
+enum cfg_place config_placement(const struct guest_cfg *g);
 
 /* Writes one guest, resolved, in the same language (malloc'd); config_parse_guest reads it back,
  * all fields equal.  A guest is left zeroed when parsing fails. */

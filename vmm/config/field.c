@@ -33,6 +33,7 @@ const char *schema_type_name(enum cfg_type type)
         [CFG_T_AUTOINT] = "int or \"auto\"",
         [CFG_T_BOOL] = "bool",
         [CFG_T_SIZE] = "size",
+        [CFG_T_TIME] = "time",
         [CFG_T_STRING] = "string",
         [CFG_T_PATH] = "path",
         [CFG_T_ENUM] = "enum",
@@ -123,6 +124,11 @@ static void set_default(const struct cfg_key *key, void *base)
         INVARIANT(!units_parse_size(key->def, &value), "the default of a number reads as one");
         schema_set(key, base, value);
         break;
+    case CFG_T_TIME:
+        INVARIANT(!units_parse_duration(key->def, &value),
+                  "the default of a time reads as one");
+        schema_set(key, base, value);
+        break;
     default: /* "auto" is 0, lists are empty */
         break;
     }
@@ -203,6 +209,15 @@ static void want_number(const struct cfg_key *key, FILE *out)
     fputs(", such as \"256M\" or \"4G\"", out);
 }
 
+/* "a time from 1ms to 10s, such as ...". */
+static void want_time(const struct cfg_key *key, FILE *out)
+{
+    char low[UNITS_TEXT], high[UNITS_TEXT];
+
+    fprintf(out, "a time from %s to %s, such as \"10ms\" or \"1s\"",
+            units_print_duration(low, key->min), units_print_duration(high, key->max));
+}
+
 /* "one of "a", "b"". */
 static void want_enum(const char *const *names, FILE *out)
 {
@@ -243,6 +258,9 @@ char *schema_want(const struct cfg_key *key, char *buf, size_t n)
     case CFG_T_AUTOINT:
     case CFG_T_SIZE:
         want_number(key, out);
+        break;
+    case CFG_T_TIME:
+        want_time(key, out);
         break;
     case CFG_T_BOOL:
         fputs("true or false", out);

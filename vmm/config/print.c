@@ -99,6 +99,9 @@ static void print_value(FILE *out, const struct cfg_key *key, const void *base)
     case CFG_T_SIZE:
         fprintf(out, "\"%s\"", units_print_size(buf, schema_get(key, base)));
         break;
+    case CFG_T_TIME:
+        fprintf(out, "\"%s\"", units_print_duration(buf, schema_get(key, base)));
+        break;
     case CFG_T_NODES:
         print_nodes(out, key, base);
         break;

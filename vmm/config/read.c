@@ -126,6 +126,19 @@ static int read_size(struct reader *r, const config_setting_t *s, const struct c
     return 0;
 }
 
+/* CFG_T_TIME */
+static int read_time(struct reader *r, const config_setting_t *s, const struct cfg_key *key,
+                     void *base)
+{
+    uint64_t v;
+
+    if (config_setting_type(s) != CONFIG_TYPE_STRING ||
+        units_parse_duration(config_setting_get_string(s), &v) || !in_range(key, v))
+        return reader_mismatch(r, s, key);
+    schema_set(key, base, v);
+    return 0;
+}
+
 /* CFG_T_STRING, CFG_T_PATH */
 static int read_string(struct reader *r, const config_setting_t *s, const struct cfg_key *key,
                        void *base)
@@ -308,7 +321,7 @@ static int (*const readers[CFG_NTYPES])(struct reader *r, const config_setting_t
     [CFG_T_STRING] = read_string,   [CFG_T_PATH] = read_string,
     [CFG_T_ENUM] = read_enum,       [CFG_T_NODES] = read_nodes,
     [CFG_T_CONSOLE] = read_console, [CFG_T_GROUPS] = read_groups,
-    [CFG_T_TEMPLATES] = NULL,
+    [CFG_T_TEMPLATES] = NULL,       [CFG_T_TIME] = read_time,
 };
 
 /* The nearest key of the scopes a rule covers. */

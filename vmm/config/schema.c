@@ -25,9 +25,23 @@ static const char *const boot_names[] = {
 };
 static const char *const huge_names[] = {[false] = "auto", [true] = "hugetlb", NULL};
 static const char *const placement_names[] = {
-    [CFG_PLACE_SPLIT] = "split",           [CFG_PLACE_FIRST_TOUCH] = "first-touch",
-    [CFG_PLACE_INTERLEAVE] = "interleave", [CFG_PLACE_ONE_NODE] = "one-node",
+    [CFG_PLACE_AUTO] = "auto",
+    [CFG_PLACE_SPLIT] = "split",
+    [CFG_PLACE_FIRST_TOUCH] = "first-touch",
+    [CFG_PLACE_INTERLEAVE] = "interleave",
+    [CFG_PLACE_ONE_NODE] = "one-node",
     [CFG_PLACE_ONE_NODE + 1] = NULL,
+};
+static const char *const policy_names[] = {
+    [CFG_POLICY_REPLICATE] = "replicate",   [CFG_POLICY_MIGRATE] = "migrate",
+    [CFG_POLICY_CARREFOUR] = "carrefour",   [CFG_POLICY_FIRST_TOUCH] = "first-touch",
+    [CFG_POLICY_INTERLEAVE] = "interleave", [CFG_POLICY_NONE] = "none",
+    [CFG_POLICY_NONE + 1] = NULL,
+};
+static const char *const sampling_names[] = {
+    [CFG_SAMPLING_FAULTS] = "faults", [CFG_SAMPLING_FLASH] = "flash",
+    [CFG_SAMPLING_IBS] = "ibs",       [CFG_SAMPLING_PEBS] = "pebs",
+    [CFG_SAMPLING_PEBS + 1] = NULL,
 };
 static const char *const clock_names[] = {
     [CFG_CLOCK_TSC] = "tsc", [CFG_CLOCK_KVM] = "kvmclock", NULL};
@@ -195,13 +209,62 @@ static const struct cfg_key table[] = {
      .name = "placement",
      .type = CFG_T_ENUM,
      .names = placement_names,
-     .def = "split",
+     .def = "auto",
      AT(guest_cfg, placement),
-     .doc = "Where the memory lies among the guest's nodes. \"split\": divided evenly by "
-            "address; \"first-touch\": a page goes to the node of the virtual CPU (or device) "
-            "that touches it first; \"interleave\": page by page; \"one-node\": all on the "
-            "first of them, where it must fit. All but \"split\" need vnuma = false, "
-            "\"first-touch\" needs hugepages = \"auto\"."},
+     .doc =
+         "Where the memory lies among the guest's nodes at first. \"split\": divided evenly by "
+         "address; \"first-touch\": a page goes to the node of the virtual CPU (or device) "
+         "that touches it first; \"interleave\": page by page; \"one-node\": all on the "
+         "first of them, where it must fit; \"auto\": as the policy wants. "
+         "\"first-touch\", \"interleave\" and \"one-node\" need vnuma = false, "
+         "\"first-touch\" needs hugepages = \"auto\"."},
+    {.scope = CFG_GUEST,
+     .name = "policy",
+     .type = CFG_T_ENUM,
+     .names = policy_names,
+     .def = "replicate",
+     AT(guest_cfg, policy),
+     .doc = "Which node a page is on while the guest runs, when it spans several views. "
+            "\"migrate\": pages move to the node that uses them; \"replicate\": and are copied "
+            "to nodes that only read them; \"carrefour\": as published in 2013; "
+            "\"first-touch\", \"interleave\", \"none\": they stay where they are put first. "
+            "A guest with vnuma or reserved huge pages keeps its pages where they are."},
+    {.scope = CFG_GUEST,
+     .name = "sampling",
+     .type = CFG_T_ENUM,
+     .names = sampling_names,
+     .def = "faults",
+     AT(guest_cfg, sampling),
+     .doc =
+         "Where the policy learns who uses a page. \"faults\": some pages are taken out of "
+         "the views in turn, and the next touch tells; \"ibs\", \"pebs\": the CPU's samples; "
+         "\"flash\": counters of the emulated machine."},
+    {.scope = CFG_GUEST,
+     .name = "policy_interval",
+     .type = CFG_T_TIME,
+     .min = 1000000,
+     .max = 10000000000,
+     .def = "100ms",
+     AT(guest_cfg, policy_interval),
+     .doc = "Time between two decisions of the policy."},
+    {.scope = CFG_GUEST,
+     .name = "policy_set",
+     .type = CFG_T_STRING,
+     .min = 1,
+     .max = 500,
+     .valid = valid_policy,
+     AT(guest_cfg, policy_set),
+     .doc = "Thresholds of the policy that are to differ from their defaults, such as "
+            "\"trigger=4,cpu=50\"; docs/policies.md lists them."},
+    {.scope = CFG_GUEST,
+     .name = "page_check",
+     .type = CFG_T_TIME,
+     .min = 0,
+     .max = 3600000000000,
+     .def = "0",
+     AT(guest_cfg, page_check),
+     .doc = "Time between two proofs that all views show the same memory, for tests: it reads "
+            "all replicas. 0: no proofs."},
     {.scope = CFG_GUEST,
      .name = "views",
      .type = CFG_T_AUTOINT,
@@ -477,4 +540,14 @@ const struct cfg_key *schema_nearest(enum cfg_scope scope, const char *name)
 unsigned schema_index(const struct cfg_key *key)
 {
     return (unsigned)(key - table);
+}
+
+const char *config_policy_name(const struct guest_cfg *g)
+{
+    return policy_names[g->policy];
+}
+
+const char *config_sampling_name(const struct guest_cfg *g)
+{
+    return sampling_names[g->sampling];
 }

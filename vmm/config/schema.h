@@ -31,6 +31,7 @@ enum cfg_type {
     CFG_T_AUTOINT,   /* integer, or "auto", which is stored as 0 */
     CFG_T_BOOL,      /* true, false; bool field */
     CFG_T_SIZE,      /* text with a unit, or an integer of bytes; uint64_t field */
+    CFG_T_TIME,      /* text with a unit, "10ms"; uint64_t field of ns */
     CFG_T_STRING,    /* char * field; min and max bound its bytes */
     CFG_T_PATH,      /* char * field, made absolute */
     CFG_T_ENUM,      /* one of names; field of 1 or 4 bytes holds the index */

@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "numa/keys.h"
+#include "numa/policy.h"
+
 /* Longest name valid_distance() compares. */
 enum { WORD = 40 };
 
@@ -160,6 +163,35 @@ const char *valid_hostfwd(const char *s)
             return want;
     } while (*s == ',' && *++s);
     return *s || s[-1] == ',' ? want : NULL;
+}
+
+int valid_parse_policy(const char *s, struct policy_tune *out)
+{
+    struct key_pair pair;
+    int r = *s ? 0 : -EINVAL;
+
+    while (*s && !r) {
+        if (!key_next(&s, &pair))
+            return -EINVAL;
+        r = policy_tune_set(out, pair.key, pair.value);
+    }
+    return r;
+}
+
+const char *valid_policy(const char *s)
+{
+    struct policy_tune tune = policy_tune_default();
+
+    switch (valid_parse_policy(s, &tune)) {
+    case 0:
+        return NULL;
+    case -ENOENT:
+        return "names of thresholds as in docs/policies.md, such as \"trigger=4,cpu=50\"";
+    case -ERANGE:
+        return "values in the ranges of docs/policies.md";
+    default:
+        return "\"NAME=NUMBER,NAME=NUMBER\"";
+    }
 }
 
 /* The least of three. */

@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+struct policy_tune;
+
 /* Letters, digits, - and _, a letter or digit first: guests and sites. */
 const char *valid_name(const char *s);
 
@@ -31,6 +33,12 @@ const char *valid_hostfwd(const char *s);
 
 /* Reads "52:54:00:12:34:56"; 0 or -EINVAL. */
 int valid_parse_mac(const char *s, uint8_t out[6]);
+
+/* "trigger=4,cpu=50": thresholds of numa/policy.h. */
+const char *valid_policy(const char *s);
+
+/* Reads that, over what *out holds; 0, -EINVAL (not so written), -ENOENT or -ERANGE. */
+int valid_parse_policy(const char *s, struct policy_tune *out);
 
 /* Slips (insert, drop, change, swap neighbours) between two names; long names: UINT_MAX. */
 unsigned valid_distance(const char *a, const char *b);

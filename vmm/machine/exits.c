@@ -13,16 +13,17 @@
 #include "vmm/machine/machine.h"
 
 enum {
-    MSR_X2APIC_FIRST = 0x800,
-    MSR_X2APIC_LAST = 0x8ff,
-    MSR_TSC_DEADLINE = 0x6e0,
-    MSR_TSC = 0x10,
-    MSR_TSC_ADJUST = 0x3b,
-    MSR_X2APIC_SVR = 0x80f,
-    APIC_SVR = 0xf0, /* offset in the xAPIC page */
-    SVR_ENABLED = 1 << 8,
-    INIT_RIP = 0xfff0,
-    INIT_CS = 0xf000,
+    MSR_X2APIC_FIRST = 0x800, /* registers of the local APIC */
+    MSR_X2APIC_LAST = 0x8ff,  /* their last */
+    MSR_TSC_DEADLINE = 0x6e0, /* the APIC timer by TSC */
+    MSR_TSC = 0x10,           /* the time-stamp counter */
+    MSR_TSC_ADJUST = 0x3b,    /* what the guest moved it by */
+    MSR_X2APIC_SVR = 0x80f,   /* spurious vector register, with the APIC's switch */
+    APIC_SVR = 0xf0,          /* offset in the xAPIC page */
+    SVR_ENABLED = 1 << 8,     /* the APIC is on */
+    INIT_RIP = 0xfff0,        /* where a CPU begins after INIT */
+    INIT_CS = 0xf000,         /* and in which segment */
+    RFLAGS_DF = 1 << 10,      /* strings go downwards */
 };
 
 static const char *const kind_names[EXIT_KINDS] = {
@@ -55,11 +56,55 @@ void vcpu_count(struct vcpu *v, enum exit_kind k)
     atomic_store_explicit(&v->exits[k], n + 1, memory_order_relaxed);
 }
 
+/* The lowest address that string input downwards is going to write, len bytes in all.  False: it
+ * goes upwards. */
+static bool goes_down(const struct vcpu *v, uint64_t len, uint64_t *first)
+{
+    struct kvm_regs regs;
+    struct kvm_sregs s;
+
+    if (ioctl(v->fd, KVM_GET_REGS, &regs) || !(regs.rflags & RFLAGS_DF) ||
+        ioctl(v->fd, KVM_GET_SREGS, &s))
+        return false;
+    *first = s.cs.l ? regs.rdi : (uint32_t)(s.es.base + (uint32_t)regs.rdi);
+    *first += v->run->io.size - len;
+    return true;
+}
+
+/*
+ * KVM reads string input ahead.  Upwards it stores all at once; downwards element by element, and
+ * when it finds a page that it cannot write just then it comes to us with that element and forgets
+ * those it has read behind it.  So the pages are held, as in a write of our own, while it stores.
+ */
+static void store_down(struct vcpu *v, uint64_t at, uint64_t len)
+{
+    struct kvm_translation to[2];
+    uint64_t n[2] = {0};
+
+    for (unsigned i = 0; i < 2 && len; i++) {
+        uint64_t part = MEM_PAGE - at % MEM_PAGE;
+
+        if (part > len)
+            part = len;
+        to[i] = (struct kvm_translation){.linear_address = at};
+        if (!ioctl(v->fd, KVM_TRANSLATE, &to[i]) && to[i].valid &&
+            mem_at(&v->m->mem, to[i].physical_address, part, MEM_WRITE))
+            n[i] = part;
+        at += part;
+        len -= part;
+    }
+    incarnation_settle(v);
+    for (unsigned i = 0; i < 2; i++)
+        if (n[i])
+            mem_done(&v->m->mem, to[i].physical_address, n[i]);
+}
+
 /* Port access: KVM hands over count accesses of size bytes, one after the other. */
 static void on_io(struct vcpu *v)
 {
     struct kvm_run *run = v->run;
     uint8_t *p = (uint8_t *)run + run->io.data_offset;
+    uint64_t len = (uint64_t)run->io.count * run->io.size, at;
 
     vcpu_count(v, EXIT_KIND_PIO);
     for (uint32_t i = 0; i < run->io.count; i++, p += run->io.size) {
@@ -68,6 +113,9 @@ static void on_io(struct vcpu *v)
         else
             bus_read(&v->m->pio, run->io.port, p, run->io.size);
     }
+    if (run->io.count > 1 && run->io.direction == KVM_EXIT_IO_IN && v->m->mem.hook &&
+        goes_down(v, len, &at))
+        store_down(v, at, len);
 }
 
 /* Access to the xAPIC page, served by the vCPU's own local APIC. */

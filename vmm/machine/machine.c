@@ -20,6 +20,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "numa/bind.h"
 
 enum { MOVE_WAIT_S = 10 }; /* a vCPU that is not out of the guest by then does not come */
 
@@ -479,4 +480,41 @@ int machine_move_vcpu(struct machine *m, unsigned vcpu, unsigned view)
     r = started ? move_and_wait(m, &m->vcpus[vcpu], view) : -EAGAIN;
     pthread_mutex_unlock(&m->control_lock);
     return r;
+}
+
+/* Views and vCPUs of a node belong to another one. */
+static void rehome_threads(struct machine *m, int from, int to)
+{
+    for (unsigned i = 0; i < m->spec.nviews; i++) {
+        int node = from;
+
+        if (atomic_compare_exchange_strong(&m->views[i].node, &node, to))
+            m->spec.view_node[i] = to;
+    }
+    for (unsigned i = 0; i < m->spec.nvcpus; i++) {
+        struct vcpu *v = &m->vcpus[i];
+        int node = from;
+
+        if (atomic_compare_exchange_strong(&v->node, &node, to) && m->spec.pin &&
+            atomic_load(&v->tid))
+            numa_bind_task(atomic_load(&v->tid), to);
+    }
+}
+
+int machine_rehome(struct machine *m, int from, int to, struct err *err)
+{
+    struct mem_spec spec = m->spec.mem;
+    int r;
+
+    for (unsigned i = 0; i < spec.nnodes; i++)
+        if (spec.nodes[i] == from)
+            spec.nodes[i] = to;
+    r = mem_rebind(&m->mem, &spec, err);
+    if (r)
+        return r;
+    m->spec.mem = spec;
+    pthread_mutex_lock(&m->control_lock); /* no vCPU is on its way between views */
+    rehome_threads(m, from, to);
+    pthread_mutex_unlock(&m->control_lock);
+    return 0;
 }

@@ -119,9 +119,9 @@ struct vcpu {
 
 /* One `struct kvm` over one mapping of guest memory. */
 struct view {
-    int fd;         /* VM descriptor */
-    int node;       /* host node it is for, -1: any */
-    unsigned index; /* number */
+    int fd;           /* VM descriptor */
+    _Atomic int node; /* host node it is for, -1: any; machine_rehome() changes it */
+    unsigned index;   /* number */
 };
 
 /* Why the vCPUs stopped for good. */
@@ -225,6 +225,11 @@ int machine_ioeventfd(struct machine *m, uint64_t gpa, unsigned len, int fd, boo
  * or view, -EAGAIN: not started, -ETIMEDOUT: it did not come out of the guest in 10 s, -ESHUTDOWN:
  * the guest ended, or -errno of KVM.  Not from a vCPU thread. */
 int machine_move_vcpu(struct machine *m, unsigned vcpu, unsigned view);
+
+/* What was on a node of the host belongs to another one from now on: views, vCPUs, which are bound
+ * there if they are bound at all, and pages that are yet to come.  0 or -errno with a message.
+ * Not from a vCPU thread; one at a time. */
+int machine_rehome(struct machine *m, int from, int to, struct err *err);
 
 /* Host monotonic time, ns. */
 uint64_t machine_now_ns(void);

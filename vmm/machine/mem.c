@@ -226,6 +226,11 @@ static int bind_nodes(const struct guest_mem *m, const struct mem_spec *spec, st
     return ret;
 }
 
+int mem_rebind(const struct guest_mem *m, const struct mem_spec *spec, struct err *err)
+{
+    return bind_nodes(m, spec, err);
+}
+
 /* Takes the hugetlb pages now: a guest must not die later of a pool that was too small. */
 static int take_hugetlb(const struct guest_mem *m, struct err *err)
 {

@@ -82,6 +82,10 @@ int mem_init(struct guest_mem *m, const struct mem_spec *spec, struct err *err);
 /* Unmaps all and closes the store: its pages are free afterwards. */
 void mem_exit(struct guest_mem *m);
 
+/* Tells the kernel anew where pages of RAM are to be that are not there yet: spec is that of
+ * mem_init() with other nodes.  Pages that are there stay (pager_settle() moves them). */
+int mem_rebind(const struct guest_mem *m, const struct mem_spec *spec, struct err *err);
+
 /*
  * The one checked translation: the VMM's address of [gpa, gpa+len), or NULL when any byte of it
  * is not RAM, when it crosses the hole or wraps.  len 0 gives NULL.

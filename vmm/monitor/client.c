@@ -57,6 +57,10 @@ static unsigned opt_of(int letter)
         return CLIENT_NOW;
     case 'V':
         return CLIENT_VIRTIO;
+    case 'p':
+        return CLIENT_PAGES;
+    case 'o':
+        return CLIENT_OUTPUT;
     default:
         return 0;
     }
@@ -72,16 +76,21 @@ int client_parse(struct client_line *l, int argc, char **argv, unsigned takes,
         {"timeout", required_argument, NULL, 't'},
         {"now", no_argument, NULL, 'n'},
         {"virtio", no_argument, NULL, 'V'},
+        {"pages", no_argument, NULL, 'p'},
+        {"output", required_argument, NULL, 'o'},
         {0},
     };
     int o;
 
     *l = (struct client_line){0};
-    while ((o = getopt_long(argc, argv, ":s:", longopts, NULL)) != -1) {
+    while ((o = getopt_long(argc, argv, takes & CLIENT_OUTPUT ? ":s:o:" : ":s:", longopts,
+                            NULL)) != -1) {
         if (o == 's')
             l->socket = optarg;
         else if (o == 'N')
             l->site = optarg;
+        else if (o == 'o' && (takes & CLIENT_OUTPUT))
+            l->output = optarg;
         else if (!(opt_of(o) & takes))
             return cmd_option(argv[0], o, argv);
         if (o == 't' && !client_time(optarg, &l->timeout_ms))

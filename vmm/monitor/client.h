@@ -20,12 +20,15 @@ enum client_opt {
     CLIENT_TIMEOUT = 2, /* --timeout TIME */
     CLIENT_NOW = 4,     /* --now */
     CLIENT_VIRTIO = 8,  /* --virtio */
+    CLIENT_PAGES = 16,  /* --pages */
+    CLIENT_OUTPUT = 32, /* -o, --output FILE */
 };
 
 /* A client command's line, read. */
 struct client_line {
     const char *socket;  /* --socket, NULL */
     const char *site;    /* --site, NULL */
+    const char *output;  /* --output, NULL */
     unsigned given;      /* enum client_opt, those that were there */
     uint64_t timeout_ms; /* --timeout, 0 if not given */
     char **args;         /* what is no option */

@@ -159,6 +159,7 @@ int cmd_doctor(int argc, char **argv)
     if (!status) {
         doctor_kvm(d);
         doctor_host(d);
+        doctor_pages(d);
         if (json)
             print_json(d);
         else

@@ -23,6 +23,7 @@ struct ask {
     struct workload_filter filter; /* of a trace */
     struct replay_setup setup;     /* all but machine, workload and policy */
     bool json;                     /* JSON instead of the table */
+    bool loss;                     /* say where the first policy loses */
 };
 
 /* One policy's result. */
@@ -37,6 +38,7 @@ struct shown {
     const struct replay_machine *machine;
     const struct workload *workload;
     struct oracle_result oracle;
+    struct oracle_result by_class[WORKLOAD_CLASSES];
     unsigned n; /* entries of outcome */
     struct outcome outcome[POLICIES_MAX];
 };
@@ -112,18 +114,18 @@ static int show_json(const struct shown *s)
 
     for (unsigned i = 0; i < s->n; i++)
         json_array_append_new(list, outcome_json(s, &s->outcome[i]));
-    j = json_pack("{s:{s:s, s:i, s:i, s:I}, s:{s:s, s:I, s:I, s:i, s:i, s:I}, s:s, "
-                  "s:{s:I, s:f, s:I, s:I, s:I}, s:o}",
-                  "machine", "name", s->ask->machine, "nodes", (int)s->machine->lat.nnodes,
-                  "cpus", (int)s->machine->cpus, "node_bytes",
-                  (json_int_t)replay_node_bytes(s->machine, w), "workload", "name", w->name,
-                  "guest_bytes", (json_int_t)guest, "page_bytes", (json_int_t)workload_bytes(w),
-                  "active_pages", (int)w->active, "intervals", (int)w->intervals, "interval_ns",
-                  (json_int_t)w->interval_ns, "source",
-                  s->ask->setup.source == REPLAY_FAULTS ? "faults" : "flash", "oracle", "ns",
-                  (json_int_t)o->ns, "local", ratio(o->local, o->accesses), "first_touch_ns",
-                  (json_int_t)o->first_ns, "static_ns", (json_int_t)o->static_ns, "bound_ns",
-                  (json_int_t)o->bound_ns, "policies", list);
+    j = json_pack(
+        "{s:{s:s, s:i, s:i, s:I}, s:{s:s, s:I, s:I, s:i, s:i, s:I}, s:s, "
+        "s:{s:I, s:f, s:I, s:I, s:I, s:I}, s:o}",
+        "machine", "name", s->ask->machine, "nodes", (int)s->machine->lat.nnodes, "cpus",
+        (int)s->machine->cpus, "node_bytes", (json_int_t)replay_node_bytes(s->machine, w),
+        "workload", "name", w->name, "guest_bytes", (json_int_t)guest, "page_bytes",
+        (json_int_t)workload_bytes(w), "active_pages", (int)w->active, "intervals",
+        (int)w->intervals, "interval_ns", (json_int_t)w->interval_ns, "source",
+        s->ask->setup.source == REPLAY_FAULTS ? "faults" : "flash", "oracle", "ns",
+        (json_int_t)o->ns, "local", ratio(o->local, o->accesses), "first_touch_ns",
+        (json_int_t)o->first_ns, "static_ns", (json_int_t)o->static_ns, "bound_ns",
+        (json_int_t)o->bound_ns, "delayed_ns", (json_int_t)o->delayed_ns, "policies", list);
     rc = json_dumpf(j, stdout, JSON_INDENT(1));
     json_decref(j);
     putchar('\n');
@@ -131,6 +133,36 @@ static int show_json(const struct shown *s)
 }
 
 /* ---- the table ---- */
+
+/* Where the first policy loses, by class of pages and by cause, as percent of the oracle's time. */
+static void show_loss(const struct shown *s)
+{
+    const struct replay_result *r = &s->outcome[0].r;
+    const struct workload *w = s->workload;
+
+    if (!s->ask->loss)
+        return;
+    printf("\n%s, stall and work, %% of the oracle's:\n%-12s %7s %7s %7s %7s %7s %7s\n",
+           s->outcome[0].policy->name, "class", "local", "stall", "work", "oracle", "late",
+           "lost");
+    for (unsigned i = 0; i < (w->nclasses ? w->nclasses : 1); i++) {
+        const struct replay_part *part = &r->part[i];
+        const struct oracle_result *o = &s->by_class[i];
+        uint64_t all = s->oracle.ns;
+
+        printf("%-12s %6.1f%% %6.1f%% %6.1f%% %6.1f%% %6.1f%% %6.1f%%\n",
+               workload_class_name(w, i), 100 * ratio(part->local, part->accesses),
+               100 * ratio(part->stall_ns, all), 100 * ratio(part->work_ns, all),
+               100 * ratio(o->ns, all), 100 * ratio(o->delayed_ns, all),
+               100 * (ratio(part->stall_ns + part->work_ns, all) - ratio(o->ns, all)));
+    }
+    printf("\n%-28s %7s\n", "above all local, because of", "");
+    for (unsigned i = 0; i < LOSS_KINDS; i++)
+        printf("%-28s %6.1f%%\n", replay_loss_names[i],
+               100 * ratio(r->loss_ns[i], s->oracle.ns));
+    printf("%-28s %6.1f%%\n\n", "(the oracle, of all kinds)",
+           100 * ratio(s->oracle.ns - s->oracle.bound_ns, s->oracle.ns));
+}
 
 /* Everything. */
 static void show_text(const struct shown *s)
@@ -164,7 +196,13 @@ static void show_text(const struct shown *s)
            100 * ratio(o->ns + s->outcome[0].r.compute_ns,
                        o->first_ns + s->outcome[0].r.compute_ns),
            1.0);
-    printf("time: of first-touch's. oracle: the oracle's stall and work over the policy's. "
+    printf("%-12s %7s %6.1f%% %7.3f\n", "one late", "",
+           100 * ratio(o->delayed_ns + s->outcome[0].r.compute_ns,
+                       o->first_ns + s->outcome[0].r.compute_ns),
+           ratio(o->ns, o->delayed_ns));
+    show_loss(s);
+    printf("one late: the oracle when it learns everything an interval late.\n"
+           "time: of first-touch's. oracle: the oracle's stall and work over the policy's. "
            "decide: of one CPU.\n");
 }
 
@@ -177,6 +215,7 @@ static int one(struct shown *s, const struct policy_ops *ops, struct err *err)
     struct outcome *o = &s->outcome[s->n];
     int rc;
 
+    setup.causes = s->ask->loss;
     setup.machine = s->machine;
     setup.workload = s->workload;
     setup.policy = o->policy = ops;
@@ -194,7 +233,7 @@ static int replay_all(struct shown *s, struct err *err)
     for (const struct policy_ops *p = policies; !ops && p->name && !rc; p++)
         rc = s->n < POLICIES_MAX ? one(s, p, err) : 0;
     if (!rc)
-        oracle_run(&s->oracle, s->workload, &s->machine->lat, &s->ask->setup.cost);
+        oracle_run(&s->oracle, s->workload, &s->machine->lat, &s->ask->setup.cost, s->by_class);
     return rc;
 }
 
@@ -327,6 +366,7 @@ static int parse(struct ask *ask, int argc, char **argv)
                                             {"guest", required_argument, NULL, 'g'},
                                             {"group", required_argument, NULL, 'n'},
                                             {"json", no_argument, NULL, 'j'},
+                                            {"loss", no_argument, NULL, 'l'},
                                             {NULL, 0, NULL, 0}};
     int c, rc;
 
@@ -335,8 +375,9 @@ static int parse(struct ask *ask, int argc, char **argv)
     while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         if (c == ':' || c == '?')
             return cmd_option("replay", c, argv);
-        if (c == 'j') {
-            ask->json = true;
+        if (c == 'j' || c == 'l') {
+            ask->json |= c == 'j';
+            ask->loss |= c == 'l';
             continue;
         }
         rc = option(ask, c, optarg);

@@ -35,6 +35,8 @@ int cmd_option(const char *name, int letter, char **argv)
 
     if (letter == ':')
         return cmd_usage(name, "%s needs a value", arg);
+    if (letter != '?' && optarg == arg) /* another command's, with its value behind it */
+        return cmd_usage(name, "unknown option %s", argv[optind - 2]);
     /* of letters written together getopt tells the wrong one, and is still at their beginning */
     if (optopt && !(arg[0] == '-' && arg[1] == '-' && strchr(arg, '=')))
         return cmd_usage(name, "unknown option -%c", optopt);

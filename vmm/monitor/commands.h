@@ -32,6 +32,8 @@ int cmd_down(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 /* All figures of one guest.  In cmd_stat.c. */
 int cmd_stat(int argc, char **argv);
+/* A picture of one guest's memory.  In cmd_heatmap.c. */
+int cmd_heatmap(int argc, char **argv);
 /* A guest's console.  In cmd_console.c. */
 int cmd_console(int argc, char **argv);
 /* Presses a power button.  In cmd_ask.c. */
@@ -46,6 +48,8 @@ int cmd_resume(int argc, char **argv);
 int cmd_balloon(int argc, char **argv);
 /* Moves a vCPU to a view.  In cmd_ask.c. */
 int cmd_move(int argc, char **argv);
+/* Moves a guest from one node of the host to another.  In cmd_rehome.c. */
+int cmd_rehome(int argc, char **argv);
 /* Waits until guests have ended.  In cmd_ask.c. */
 int cmd_wait(int argc, char **argv);
 /* Checks configuration files.  In cmd_check.c. */

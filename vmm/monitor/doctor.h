@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * `disco doctor`: a list of checks of this host, each with what it means and what mends it.
- * Interface: struct doctor, filled by doctor_kvm() and doctor_host(), shown by cmd_doctor.c.
+ * Interface: struct doctor, filled by doctor_kvm(), doctor_host() and
+ * doctor_pages(), shown by cmd_doctor.c.
  * Nothing is changed on the host.  Threads: one.
  */
 #ifndef DISCO_VMM_MONITOR_DOCTOR_H
@@ -11,7 +12,7 @@
 
 #include "vmm/machine/kvmprobe.h"
 
-enum { DOCTOR_MAX = 32 };
+enum { DOCTOR_MAX = 48 };
 
 /* How a check came out. */
 enum doctor_state {
@@ -51,6 +52,10 @@ void doctor_kvm(struct doctor *d);
 
 /* Checks the rest: nodes, kernel settings, limits, clocks (doctor_host.c). */
 void doctor_host(struct doctor *d);
+
+/* Checks what work on guests' pages needs: each thing that lacks means a lesser mode, or none
+ * (doctor_pages.c). */
+void doctor_pages(struct doctor *d);
 
 /* Reads the first line of root/path, without its newline; false when it cannot be read. */
 bool doctor_read(const struct doctor *d, const char *path, char *line, unsigned len);

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The checks of the host around KVM: nodes and their memory, kernel settings, limits, clocks,
- * huge pages, user faults, network.  Interface: doctor_host().  None of these keeps a guest from
+ * huge pages, network.  Interface: doctor_host().  None of these keeps a guest from
  * running, so none decides the exit status; each warning says what is lost.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -20,20 +17,11 @@
 #include "vmm/monitor/doctor.h"
 
 enum {
-    MAP_COUNT = 1048576, /* mappings a cell with many replicas may need */
-    NOFILE = 4096,       /* descriptors of a monitor with many guests */
-    MEMLOCK_MIB = 64,    /* locked memory for the rings of disks */
-    NODE_MIN_MIB = 256,  /* a node with less free holds no useful guest */
-    HUGE_PAGE_MIB = 2,   /* of the hugetlb pool that is looked at */
+    NOFILE = 4096,      /* descriptors of a monitor with many guests */
+    MEMLOCK_MIB = 64,   /* locked memory for the rings of disks */
+    NODE_MIN_MIB = 256, /* a node with less free holds no useful guest */
+    HUGE_PAGE_MIB = 2,  /* of the hugetlb pool that is looked at */
 };
-
-/* Features of userfaultfd that page work needs: write protection and minor faults on shared
- * memory, and faults that come back as signals. */
-#define UFFD_NEEDED \
-    (UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_SIGBUS)
-
-/* /dev/userfaultfd's one ioctl, which headers before Linux 6.1 do not name. */
-#define UFFD_IOC_NEW _IO(0xaa, 0x00)
 
 /* Nodes, and free memory on each. */
 static void check_nodes(struct doctor *d)
@@ -114,63 +102,6 @@ static void check_hugetlb(struct doctor *d)
     doctor_say(d, "hugetlb pages", DOCTOR_OK, NULL,
                "%lu free (%lu MiB); only for guests with hugepages = \"hugetlb\"", n,
                n * HUGE_PAGE_MIB);
-}
-
-/* Mappings a process may have. */
-static void check_maps(struct doctor *d)
-{
-    char v[32] = "0";
-
-    doctor_read(d, "/proc/sys/vm/max_map_count", v, sizeof(v));
-    if (strtoul(v, NULL, 10) >= MAP_COUNT)
-        doctor_say(d, "mappings", DOCTOR_OK, NULL, "vm.max_map_count = %s", v);
-    else
-        doctor_say(d, "mappings", DOCTOR_WARN, "sysctl -w vm.max_map_count=1048576",
-                   "vm.max_map_count = %s: limits how many pages a guest may have replicated",
-                   v);
-}
-
-/* A new userfaultfd, by the device or by the system call; -1 when neither is allowed. */
-static int open_uffd(const struct doctor *d)
-{
-    char *path = xasprintf("%s/dev/userfaultfd", d->root);
-    int dev = open(path, O_RDWR | O_CLOEXEC), fd = -1;
-
-    free(path);
-    if (dev >= 0) {
-        fd = ioctl(dev, UFFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-        close(dev);
-    }
-    return fd >= 0 ? fd : (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-}
-
-/* User-mode fault handling, which replication, sharing and sampling need. */
-static void check_uffd(struct doctor *d)
-{
-    struct uffdio_api api = {.api = UFFD_API};
-    int fd = open_uffd(d);
-
-    if (fd < 0) {
-        doctor_say(d, "page faults", DOCTOR_WARN,
-                   errno == ENOSYS ? "boot a kernel with CONFIG_USERFAULTFD"
-                                   : "sysctl -w vm.unprivileged_userfaultfd=1   # or chgrp kvm "
-                                     "/dev/userfaultfd && chmod 660 /dev/userfaultfd",
-                   "no userfaultfd (%s): no replication, sharing or sampling", strerror(errno));
-        return;
-    }
-    if (ioctl(fd, UFFDIO_API, &api))
-        doctor_say(d, "page faults", DOCTOR_WARN, "boot Linux 5.19 or newer",
-                   "userfaultfd does not answer (%s)", strerror(errno));
-    else if ((api.features & UFFD_NEEDED) != UFFD_NEEDED)
-        doctor_say(d, "page faults", DOCTOR_WARN, "boot Linux 5.19 or newer",
-                   "userfaultfd lacks%s%s%s: no replication, sharing or sampling",
-                   api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM ? "" : " write protection",
-                   api.features & UFFD_FEATURE_MINOR_SHMEM ? "" : " minor faults",
-                   api.features & UFFD_FEATURE_SIGBUS ? "" : " signals");
-    else
-        doctor_say(d, "page faults", DOCTOR_OK, NULL,
-                   "userfaultfd with write protection, minor faults and signals");
-    close(fd);
 }
 
 /* Asynchronous disk I/O. */
@@ -266,8 +197,6 @@ void doctor_host(struct doctor *d)
     check_balancing(d);
     check_thp(d);
     check_hugetlb(d);
-    check_maps(d);
-    check_uffd(d);
     check_uring(d);
     check_tun(d);
     check_limits(d);

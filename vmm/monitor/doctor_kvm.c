@@ -79,13 +79,6 @@ static void say_caps(struct doctor *d)
         doctor_say(d, "KVM capabilities", DOCTOR_OK, NULL,
                    "all required ones; up to %u vCPUs and %u memory slots in a view",
                    p->max_vcpus, p->nr_memslots);
-    if (p->memory_fault_info)
-        doctor_say(d, "KVM fault address", DOCTOR_OK, NULL,
-                   "KVM says where a guest's memory access failed");
-    else
-        doctor_say(
-            d, "KVM fault address", DOCTOR_WARN, "boot Linux 6.8 or newer",
-            "KVM does not say where a guest's memory access failed: page work is slower");
 }
 
 /* Says how fast guest code runs in both rings. */

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -267,6 +268,25 @@ static json_t *cell_error(const struct op *op, int status)
 
     if (op->type == PROTO_BALLOON && status == -ENODEV)
         return control_error(EXIT_USAGE, "guest %s has no balloon (balloon = false)", name);
+    if (op->type == PROTO_HEATMAP && status == -ENODEV)
+        return control_error(
+            EXIT_GUEST,
+            "guest %s: nobody works on its pages: `disco stat %s --pages` says "
+            "why",
+            name, name);
+    if (op->type == PROTO_REHOME && status == -EBUSY)
+        return control_error(EXIT_GUEST, "guest %s: its last move is not over yet", name);
+    if (op->type == PROTO_REHOME && status == -ENODEV)
+        return control_error(EXIT_USAGE, "the second is no node with memory: see `disco topo`");
+    if (op->type == PROTO_REHOME && status == -ENOENT)
+        return control_error(EXIT_USAGE, "guest %s has nothing on the first of these nodes",
+                             name);
+    if (op->type == PROTO_REHOME && status == -EEXIST)
+        return control_error(EXIT_USAGE, "guest %s is on the second of these nodes already",
+                             name);
+    if (op->type == PROTO_REHOME && status == -EOPNOTSUPP)
+        return control_error(EXIT_GUEST, "guest %s: reserved huge pages stay where they are",
+                             name);
     if (op->type == PROTO_MOVE && status == -EINVAL)
         return control_error(EXIT_USAGE, "guest %s has %u vCPUs and %u views, from 0", name,
                              op->g->cfg->vcpus, op->g->place->views);
@@ -274,12 +294,12 @@ static json_t *cell_error(const struct op *op, int status)
                          status < 0 && status > -4096 ? strerror(-status) : "failed");
 }
 
-/* The answer to a STAT: what the monitor knows, and what the cell says. */
-static json_t *stat_answer(struct monitor *m, struct mguest *g, json_t *stat)
+/* The answer to a STAT or HEATMAP: what the monitor knows, and under `key` what the cell says. */
+static json_t *cell_answer(struct monitor *m, struct mguest *g, const char *key, json_t *said)
 {
     json_t *rep = guests_answer(m, g);
 
-    json_object_set_new(rep, "stat", json_is_object(stat) ? json_incref(stat) : json_null());
+    json_object_set_new(rep, key, json_is_object(said) ? json_incref(said) : json_null());
     return rep;
 }
 
@@ -287,7 +307,7 @@ void requests_reply(struct monitor *m, struct mguest *g, const struct proto_msg 
 {
     struct proto_status st;
     struct op *op = m->ops;
-    json_t *stat;
+    json_t *said;
 
     while (op && !(op->wait == WAIT_REPLY && op->g == g && op->seq == msg->seq))
         op = op->next;
@@ -298,13 +318,13 @@ void requests_reply(struct monitor *m, struct mguest *g, const struct proto_msg 
         op_reply(op, cell_error(op, st.status));
         return;
     }
-    if (op->type != PROTO_STAT) {
+    if (op->type != PROTO_STAT && op->type != PROTO_HEATMAP) {
         op_reply(op, guests_answer(m, g));
         return;
     }
-    stat = json_loadb((const char *)msg->body + sizeof(st), msg->len - sizeof(st), 0, NULL);
-    op_reply(op, stat_answer(m, g, stat));
-    json_decref(stat);
+    said = json_loadb((const char *)msg->body + sizeof(st), msg->len - sizeof(st), 0, NULL);
+    op_reply(op, cell_answer(m, g, op->type == PROTO_STAT ? "stat" : "heatmap", said));
+    json_decref(said);
 }
 
 /* ---- the commands ---- */
@@ -322,9 +342,17 @@ static void do_stat(struct monitor *m, struct client *cl, struct mguest *g, cons
 {
     (void)req;
     if (g->state == MGUEST_ENDED)
-        control_reply(cl, stat_answer(m, g, g->stat));
+        control_reply(cl, cell_answer(m, g, "stat", g->stat));
     else
         ask(m, cl, g, PROTO_STAT, NULL, 0);
+}
+
+/* Where the guest's memory is, and who uses it. */
+static void do_heatmap(struct monitor *m, struct client *cl, struct mguest *g,
+                       const json_t *req)
+{
+    (void)req;
+    ask(m, cl, g, PROTO_HEATMAP, NULL, 0);
 }
 
 /* Stops the vCPUs.  The state changes when the cell says it is done. */
@@ -370,6 +398,21 @@ static void do_move(struct monitor *m, struct client *cl, struct mguest *g, cons
                                         g->cfg->name, g->cfg->vcpus, g->place->views));
     else
         ask(m, cl, g, PROTO_MOVE, &mv, sizeof(mv));
+}
+
+/* A guest goes from one node of the host to another. */
+static void do_rehome(struct monitor *m, struct client *cl, struct mguest *g, const json_t *req)
+{
+    json_t *from = json_object_get(req, "from"), *to = json_object_get(req, "to");
+    json_int_t a = json_integer_value(from), b = json_integer_value(to);
+    struct proto_rehome home = {.from = (uint32_t)a, .to = (uint32_t)b};
+
+    if (!json_is_integer(from) || !json_is_integer(to) || a < 0 || b < 0 || a > INT_MAX ||
+        b > INT_MAX)
+        control_reply(cl, control_error(EXIT_USAGE, "FROM and TO are nodes of this machine, as "
+                                                    "`disco topo` shows them"));
+    else
+        ask(m, cl, g, PROTO_REHOME, &home, sizeof(home));
 }
 
 /* The power button; answered when the guest has ended, which may be never. */
@@ -524,6 +567,7 @@ static const struct request requests[] = {
     {"pause", NAMES_ONE, do_pause},     {"resume", NAMES_ONE, do_resume},
     {"stop", NAMES_ONE, do_stop},       {"kill", NAMES_ONE, do_kill},
     {"balloon", NAMES_ONE, do_balloon}, {"move", NAMES_ONE, do_move},
-    {"console", NAMES_ONE, do_console}, {"down", NAMES_NONE, do_down},
-    {"wait", NAMES_MAYBE, do_wait},     {0},
+    {"rehome", NAMES_ONE, do_rehome},   {"console", NAMES_ONE, do_console},
+    {"down", NAMES_NONE, do_down},      {"wait", NAMES_MAYBE, do_wait},
+    {"heatmap", NAMES_ONE, do_heatmap}, {0},
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Does what a policy said (numa/policy.h): actions of one kind on neighbours become one call, so
- * that mappings change once a run, not once a page.  Threads: any; the calls take the lock.
+ * that mappings change once a run, not once a page; pages that move go together.  Threads: any; the calls take the lock.
  */
 #include <stdlib.h>
 
@@ -20,9 +20,19 @@ static uint64_t pages_of(const struct action *a)
     return a->page & PAGE_BLOCK ? PAGEMAP_BLOCK : 1;
 }
 
+/* Actions on pages are for these pages, also where they make up a block: a write to one of them
+ * is not to take the others' replicas away. */
+static void split_under(struct pager *p, uint64_t gfn, uint64_t n)
+{
+    for (uint64_t at = gfn & ~(uint64_t)(PAGEMAP_BLOCK - 1); at < gfn + n; at += PAGEMAP_BLOCK)
+        (void)pager_split(p, at);
+}
+
 /* Does the action of a on n pages from its first on. */
 static void act_on(struct pager *p, const struct action *a, uint64_t n)
 {
+    if (!(a->page & PAGE_BLOCK))
+        split_under(p, first_of(a), n);
     switch (a->act) {
     case ACT_MIGRATE:
         pager_migrate(p, first_of(a), n, a->node);
@@ -83,10 +93,31 @@ static int by_place(const void *x, const void *y)
     return first_of(a) < first_of(b) ? -1 : 1;
 }
 
+/* True if a single page is to come to lie on another node. */
+static bool moves(const struct action *a)
+{
+    return !(a->page & PAGE_BLOCK) &&
+           (a->act == ACT_MIGRATE || (a->act == ACT_COLLAPSE && a->node != a->from));
+}
+
+/* Moves the pages of actions from the first on, as many as are alike in that; how many. */
+static unsigned move_some(struct pager *p, const struct action *a, unsigned n)
+{
+    struct page_move m[PAGER_MOVES];
+    unsigned k = 0;
+
+    for (; k < n && k < PAGER_MOVES && moves(&a[k]); k++)
+        m[k] = (struct page_move){first_of(&a[k]), a[k].node};
+    if (k)
+        pager_migrate_pages(p, m, k);
+    return k;
+}
+
 /* True if b goes on where a run that begins with a ends. */
 static bool joins(const struct action *a, const struct action *b, uint64_t end)
 {
     return a->act == b->act && a->node == b->node && first_of(b) == end &&
+           pages_of(a) == pages_of(b) &&
            (a->act != ACT_COLLAPSE || (a->node == a->from) == (b->node == b->from));
 }
 
@@ -98,6 +129,9 @@ unsigned pager_act(struct pager *p, struct action *acts, unsigned n)
     for (unsigned i = 0, next; i < n; i = next) {
         uint64_t end = first_of(&acts[i]) + pages_of(&acts[i]);
 
+        next = i + move_some(p, &acts[i], n - i);
+        if (next > i)
+            continue;
         for (next = i + 1; next < n && joins(&acts[i], &acts[next], end); next++)
             end += pages_of(&acts[next]);
         act_on(p, &acts[i], end - first_of(&acts[i]));

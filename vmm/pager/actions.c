@@ -52,6 +52,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "numa/counters.h"
 #include "vmm/machine/machine.h"
 #include "vmm/pager/private.h"
 
@@ -508,6 +509,27 @@ uint64_t pager_migrate(struct pager *p, uint64_t gfn, uint64_t n, unsigned node)
     return done;
 }
 
+uint64_t pager_migrate_pages(struct pager *p, const struct page_move *m, unsigned n)
+{
+    uint64_t since = enter(p, false), moved;
+    struct page_move go[PAGER_MOVES];
+    unsigned k = 0;
+
+    INVARIANT(n <= PAGER_MOVES, "pager: so many pages are not moved at once");
+    for (unsigned i = 0; i < n; i++) {
+        if (m[i].node >= p->spec.nnodes || !clip(p, m[i].gfn, 1))
+            continue;
+        (void)unit_at(p, m[i].gfn, m[i].gfn + 1);
+        collapse_range(p, m[i].gfn, 1);
+        go[k++] = m[i];
+    }
+    moved = move_pages_of(p, go, k);
+    p->stats.migrated += moved;
+    p->stats.refused += n - moved;
+    leave(p, since);
+    return moved;
+}
+
 bool pager_split(struct pager *p, uint64_t gfn)
 {
     uint64_t since = enter(p, false);
@@ -526,17 +548,21 @@ bool pager_form(struct pager *p, uint64_t gfn)
     return formed;
 }
 
-/* Collapses what somebody wants to write to, and lets him go on. */
-static void resolve(struct pager *p, unsigned view, uint64_t gfn)
+void resolve(struct pager *p, unsigned view, uint64_t gfn)
 {
     struct page_info u = pagemap_get(p->map, gfn);
 
     p->stats.faults++;
+    seen_touch(p, view, gfn, true);
     if (collapse_range(p, u.first, u.pages)) {
         p->changes++;
+        seen_broken(p, u.first | (u.pages > 1 ? PAGE_BLOCK : 0));
         return;
     }
+    /* open by now, or only watched (sample.c) */
     p->stats.stray++;
+    if (p->spec.samples)
+        (void)guard_open(&p->guard[view], gfn << PAGE_SHIFT, 1ull << PAGE_SHIFT);
     guard_wake(&p->guard[view], gfn << PAGE_SHIFT, 1ull << PAGE_SHIFT);
 }
 

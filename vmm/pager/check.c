@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -32,6 +33,7 @@ struct proof {
     char *buf;                      /* what is wrong */
     unsigned len;                   /* of buf */
     bool wrong;                     /* something is */
+    dev_t dev;                      /* that all stores are on; inodes are its */
     ino_t own;                      /* inode of the guest's store */
     ino_t inode[PAGEMAP_NODES];     /* of the replica stores */
     uint64_t copies[PAGEMAP_NODES]; /* pages of replicas, by the map */
@@ -51,7 +53,7 @@ struct proof {
 /* One line of /proc/self/maps. */
 struct piece {
     uint64_t from, to, offset; /* addresses; offset in the file */
-    unsigned long inode;       /* of the file */
+    unsigned long inode;       /* of the file; 0: it is none of ours */
     char prot[5];              /* "rw-s" */
 };
 
@@ -115,10 +117,13 @@ static void check_maps(struct proof *k)
     }
     while (fgets(line, sizeof(line), f) && !k->wrong) {
         unsigned long from, to, offset;
-        unsigned view;
+        unsigned view, major, minor;
 
-        if (sscanf(line, "%lx-%lx %4s %lx %*s %lu", &from, &to, c.prot, &offset, &c.inode) != 5)
+        if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu", &from, &to, c.prot, &offset, &major,
+                   &minor, &c.inode) != 7)
             continue;
+        if (makedev(major, minor) != k->dev) /* numbers are used again on other devices */
+            c.inode = 0;
         c.from = from;
         c.to = to;
         c.offset = offset;
@@ -216,6 +221,7 @@ static bool open_stores(struct proof *k)
 
     if (fstat(k->p->spec.mem->fd, &st))
         return false;
+    k->dev = st.st_dev;
     k->own = st.st_ino;
     for (unsigned n = 0; n < k->p->spec.nnodes; n++) {
         void *at = mmap(NULL, k->p->spec.mem->span, PROT_READ, MAP_SHARED | MAP_NORESERVE,

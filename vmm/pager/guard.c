@@ -29,8 +29,14 @@
 #ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
+#ifndef UFFDIO_CONTINUE_MODE_WP /* Linux 6.4; it came with the feature before */
+#define UFFDIO_CONTINUE_MODE_WP (1 << 1)
+#endif
+#ifndef UFFD_FEATURE_WP_UNPOPULATED
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#endif
 
-enum { MESSAGES = 16, AGAIN_MAX = 100000 };
+enum { MESSAGES = 16, AGAIN_MAX = 100000, GUARD_PAGE = 4096 };
 
 /* ---- the descriptor ---- */
 
@@ -63,12 +69,23 @@ static uint64_t address(const struct guard *g, uint64_t gpa)
     return (uintptr_t)g->spec.base + gpa;
 }
 
-/* Has faults in a range reported. */
+/* Has writes to protected pages of a range reported. */
+static int enrol_copy(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    struct uffdio_register r = {.range = {.start = address(g, gpa), .len = len},
+                                .mode = UFFDIO_REGISTER_MODE_WP};
+
+    return on_range(g, UFFDIO_REGISTER, &r);
+}
+
+/* For a range of the own store: also touches of pages that are in memory and not in the view. */
 static int enrol(const struct guard *g, uint64_t gpa, uint64_t len)
 {
     struct uffdio_register r = {.range = {.start = address(g, gpa), .len = len},
                                 .mode = UFFDIO_REGISTER_MODE_WP};
 
+    if (g->spec.samples)
+        r.mode |= UFFDIO_REGISTER_MODE_MINOR;
     return on_range(g, UFFDIO_REGISTER, &r);
 }
 
@@ -114,7 +131,7 @@ int guard_map(const struct guard *g, uint64_t gpa, uint64_t len, int store)
     int r = guard_plain(&g->spec, gpa, len, PROT_READ, store);
 
     if (!r)
-        r = enrol(g, gpa, len);
+        r = store == g->spec.store ? enrol(g, gpa, len) : enrol_copy(g, gpa, len);
     if (!r)
         r = protect(g, gpa, len, true);
     return r ? r : set_prot(g, gpa, len, PROT_READ | PROT_WRITE);
@@ -148,7 +165,71 @@ void guard_wake(const struct guard *g, uint64_t gpa, uint64_t len)
     (void)on_range(g, UFFDIO_WAKE, &r);
 }
 
+/* ---- sampling ---- */
+
+int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    return madvise(g->spec.base + gpa, len, MADV_DONTNEED) ? -errno : 0;
+}
+
+/* UFFDIO_CONTINUE for as much of [gpa, end) as it can; passes over what is there already or not in
+ * memory. */
+static void go_on(const struct guard *g, uint64_t gpa, uint64_t end, uint64_t mode)
+{
+    for (unsigned again = 0; gpa < end && again < AGAIN_MAX;) {
+        struct uffdio_continue c = {.range = {.start = address(g, gpa), .len = end - gpa},
+                                    .mode = mode | UFFDIO_CONTINUE_MODE_DONTWAKE};
+
+        if (!ioctl(g->uffd, UFFDIO_CONTINUE, &c))
+            return;
+        if (c.mapped > 0)
+            gpa += (uint64_t)c.mapped; /* EAGAIN: so many, and then one that it could not */
+        else if (errno == EAGAIN)
+            again++;
+        else if (errno == EEXIST || errno == EFAULT)
+            gpa += GUARD_PAGE;
+        else
+            return; /* not of the own store any more */
+    }
+}
+
+/* Lets readers see a page where the kernel cannot protect it in the same step: in between the
+ * mapping is for reading only, so the page is never open to writers. */
+static void go_on_barred(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    int r = set_prot(g, gpa, len, PROT_READ);
+
+    if (r) /* no mapping left to part it for: who waits comes again */
+        return;
+    go_on(g, gpa, gpa + len, 0);
+    r = protect(g, gpa, len, true);
+    INVARIANT(!r, "I1: a page that was let in cannot be protected");
+    r = set_prot(g, gpa, len, PROT_READ | PROT_WRITE);
+    INVARIANT(!r, "I3: a page that was let in cannot be opened");
+}
+
+void guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how)
+{
+    if (how != ADMIT_OPEN && g->admits_protected)
+        go_on(g, gpa, gpa + len, UFFDIO_CONTINUE_MODE_WP);
+    else if (how == ADMIT_PROTECTED)
+        go_on_barred(g, gpa, len);
+    else
+        go_on(g, gpa, gpa + len, 0);
+    if (how == ADMIT_WATCHED && !g->admits_protected)
+        (void)protect(g, gpa, len, true);
+    guard_wake(g, gpa, len);
+}
+
 /* ---- the thread ---- */
+
+/* What a fault says of its maker. */
+static enum guard_want want_of(uint64_t flags)
+{
+    if (!(flags & UFFD_PAGEFAULT_FLAG_MINOR))
+        return GUARD_WRITE;
+    return flags & UFFD_PAGEFAULT_FLAG_WRITE ? GUARD_TOUCH_WRITE : GUARD_TOUCH;
+}
 
 /* Passes on what was read. */
 static void tell(const struct guard *g, const struct uffd_msg *msg, size_t n)
@@ -156,7 +237,8 @@ static void tell(const struct guard *g, const struct uffd_msg *msg, size_t n)
     for (size_t i = 0; i < n; i++)
         if (msg[i].event == UFFD_EVENT_PAGEFAULT)
             g->spec.fault(g->spec.arg, g->spec.index,
-                          msg[i].arg.pagefault.address - address(g, 0));
+                          msg[i].arg.pagefault.address - address(g, 0),
+                          want_of(msg[i].arg.pagefault.flags));
 }
 
 static void *fault_thread(void *arg)
@@ -189,7 +271,7 @@ static void *fault_thread(void *arg)
 /* ---- making and undoing ---- */
 
 /* Agrees with the kernel on what the descriptor can do. */
-static int handshake(const struct guard *g, struct err *err)
+static int handshake(struct guard *g, struct err *err)
 {
     struct uffdio_api api = {.api = UFFD_API,
                              .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
@@ -197,10 +279,13 @@ static int handshake(const struct guard *g, struct err *err)
 
     if (g->spec.on_vcpu)
         api.features |= UFFD_FEATURE_SIGBUS;
+    if (g->spec.samples)
+        api.features |= UFFD_FEATURE_MINOR_SHMEM;
     if (ioctl(g->uffd, UFFDIO_API, &api))
         return fail_errno(
             err, EXIT_INTERNAL, errno,
             "userfaultfd: write-protection of shared memory (Linux 5.19 or newer)");
+    g->admits_protected = api.features & UFFD_FEATURE_WP_UNPOPULATED;
     return 0;
 }
 

@@ -10,9 +10,16 @@
  * the address of a fault (on_vcpu), there is no thread: KVM_RUN of the writer returns EFAULT,
  * and whoever runs that vCPU calls `fault`.
  *
- * Invariants.  G1: a read through the view never waits and always finds a page.  G2: the pages
- * of a range are protected from before guard_map() or guard_protect() returns until
- * guard_open(), guard_back() or guard_settle() is called.  G3: outside of a call the view is
+ * A guard that samples (spec.samples) can also be asked who uses a page next: guard_revoke()
+ * takes pages of the own store out of the view's page table, and the next touch waits, in the
+ * same way, until guard_admit() puts them back.  So does the first touch of a page that somebody
+ * else has brought into memory.  It needs the thread: KVM could not fetch an instruction that it
+ * is to emulate if reads were sent away.
+ *
+ * Invariants.  G1: a read through the view always finds a page; it waits for nobody unless the
+ * guard samples.  G2: the pages of a range are protected from before guard_map() or
+ * guard_protect() returns until guard_open(), guard_back() or guard_settle() is called;
+ * guard_revoke() and guard_admit() change nothing in that.  G3: outside of a call the view is
  * one mapping for each run of pages of one store: what is undone merges again.
  * Threads: calls are made under the pager's lock; `fault` comes from the guard's own thread.
  */
@@ -25,6 +32,20 @@
 
 struct err;
 
+/* What someone at a guarded page wants. */
+enum guard_want {
+    GUARD_WRITE,       /* to write; the page is protected */
+    GUARD_TOUCH,       /* to read; the page was revoked, or nobody has used this view's yet */
+    GUARD_TOUCH_WRITE, /* the same, to write */
+};
+
+/* How pages are put back. */
+enum guard_admit {
+    ADMIT_OPEN,      /* for all */
+    ADMIT_WATCHED,   /* protected; where !admits_protected a write just then is not heard of */
+    ADMIT_PROTECTED, /* protected without a gap */
+};
+
 /* What a guard is made of. */
 struct guard_spec {
     uint8_t *base;  /* the view's mapping; all of it is mapped anew */
@@ -33,8 +54,10 @@ struct guard_spec {
     unsigned index; /* the view's number */
     bool on_vcpu;   /* no thread: KVM_RUN returns EFAULT */
     bool huge;      /* 2 MiB pages come only where they are asked for */
-    void (*fault)(void *arg, unsigned view, uint64_t gpa); /* someone wants to write to gpa */
-    void *arg;                                             /* its first argument */
+    bool samples;   /* guard_revoke() will be called; not with on_vcpu */
+    /* Someone waits at gpa. */
+    void (*fault)(void *arg, unsigned view, uint64_t gpa, enum guard_want want);
+    void *arg; /* its first argument */
 };
 
 /* One view's. */
@@ -43,6 +66,7 @@ struct guard {
     int uffd;               /* userfaultfd */
     int stop;               /* eventfd: the thread is to end */
     bool threaded;          /* thread was made */
+    bool admits_protected;  /* the kernel puts a page back and protects it in one step (6.4) */
     pthread_t thread;       /* faultN */
 };
 
@@ -76,6 +100,13 @@ int guard_settle(const struct guard *g, uint64_t gpa, uint64_t len, bool was_wri
 /* Keeps writers out of pages that are not protected: they are sent away with EFAULT and not
  * heard of.  guard_settle() ends it. */
 int guard_bar(const struct guard *g, uint64_t gpa, uint64_t len);
+
+/* Takes pages of the own store out of the view's page table; who uses them next waits. */
+int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len);
+
+/* Puts pages of the own store into the view's page table, as far as they are in memory and not
+ * there yet, and wakes who waits.  Never fails: who still finds none comes again. */
+void guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how);
 
 /* Lets those go on who wait for a page of the range, which is open. */
 void guard_wake(const struct guard *g, uint64_t gpa, uint64_t len);

@@ -80,6 +80,60 @@ static uint64_t locate(struct pager *p, uint64_t gfn, unsigned n)
     return known;
 }
 
+/* Notes that a page is on a node; a whole block of which that is not true is looked at whole. */
+static void place(struct pager *p, uint64_t gfn, unsigned node)
+{
+    struct page_info u = pagemap_get(p->map, gfn);
+
+    if (u.state != PAGE_PRIVATE || u.node == node)
+        return;
+    if (u.pages > 1 && !pagemap_split(p->map, gfn))
+        locate(p, u.first, u.pages);
+    else
+        pagemap_place(p->map, gfn, node);
+}
+
+/* The first view of a node. */
+static unsigned view_on(const struct pager *p, unsigned node)
+{
+    unsigned v = 0;
+
+    while (v + 1 < p->nviews && p->spec.view_node[v] != node)
+        v++;
+    return v;
+}
+
+void pager_locate_touched(struct pager *p, const struct pager_touch *touch, unsigned n)
+{
+    void *pages[BATCH];
+    int status[BATCH];
+
+    for (unsigned part; n; n -= part, touch += part) {
+        uint64_t since;
+
+        part = n < BATCH ? n : BATCH;
+        for (unsigned i = 0; i < part; i++)
+            pages[i] =
+                p->spec.mem->view[view_on(p, touch[i].node)] + (touch[i].gfn << PAGE_SHIFT);
+        if (move_pages(0, part, pages, NULL, status, 0))
+            continue;
+        since = enter(p, false);
+        for (unsigned i = 0; i < part; i++)
+            if (index_of(p, status[i]) != NOWHERE)
+                place(p, touch[i].gfn, (unsigned)index_of(p, status[i]));
+        leave(p, since);
+    }
+}
+
+void pager_place(struct pager *p, uint64_t gfn, unsigned node)
+{
+    uint64_t since = enter(p, false);
+
+    if (clip(p, gfn, 1) && node < p->spec.nnodes)
+        place(p, gfn, node);
+    leave(p, since);
+}
+
 uint64_t pager_locate(struct pager *p, uint64_t gfn, uint64_t n)
 {
     uint64_t known = 0, end = gfn + clip(p, gfn, n);

@@ -37,7 +37,7 @@
 #include "base/log.h"
 #include "vmm/pager/private.h"
 
-enum { BATCH = 512 };
+enum { BATCH = PAGER_MOVES };
 
 /* ---- by the kernel ---- */
 
@@ -59,46 +59,57 @@ static void note(struct pager *p, uint64_t gfn, unsigned node)
     pagemap_release(p->map, gfn);
 }
 
-/* Notes what became of n pages from gfn, given where each is now; units of several pages count
- * as moved when all of them did. */
-static uint64_t note_all(struct pager *p, uint64_t gfn, const int *status, unsigned n,
-                         unsigned node)
+/* Pages on their way. */
+struct batch {
+    unsigned n;           /* entries of all */
+    uint64_t gfn[BATCH];  /* whole units, page after page */
+    void *page[BATCH];    /* in the alias */
+    int node[BATCH];      /* of the host */
+    int status[BATCH];    /* the kernel's answers: a node, or -errno */
+    uint8_t index[BATCH]; /* our node */
+};
+
+/* Notes what became of a batch; units of several pages count as moved when all of them did. */
+static uint64_t note_all(struct pager *p, const struct batch *b)
 {
-    int host = p->spec.node_host[node];
     uint64_t done = 0;
 
-    for (unsigned i = 0, unit; i < n; i += unit) {
-        struct page_info u = pagemap_get(p->map, gfn + i);
+    for (unsigned i = 0, unit; i < b->n; i += unit) {
+        struct page_info u = pagemap_get(p->map, b->gfn[i]);
+        int host = p->spec.node_host[b->index[i]];
         unsigned there = 0;
 
-        unit = u.pages < n - i ? u.pages : n - i;
+        unit = u.pages < b->n - i ? u.pages : b->n - i;
         for (unsigned k = 0; k < unit; k++)
-            there += status[i + k] == host || host < 0;
-        if (u.state != PAGE_PRIVATE || there < u.pages || u.node == node)
+            there += b->status[i + k] == host || host < 0;
+        if (u.state != PAGE_PRIVATE || there < u.pages || u.node == b->index[i])
             continue;
-        note(p, u.first, node);
+        note(p, u.first, b->index[i]);
         done += unit;
     }
     return done;
 }
 
-/* Moves at most BATCH pages.  Those that nobody has touched yet have no place to move from and
- * are made: first of all they must be in the alias's page table. */
-static uint64_t by_kernel(struct pager *p, uint64_t gfn, unsigned n, unsigned node)
+/* Adds a page.  One that nobody has touched yet has no place to move from and is made: first of
+ * all it must be in the alias's page table. */
+static void add(const struct pager *p, struct batch *b, uint64_t gfn, unsigned node)
 {
-    uint8_t *at = p->spec.mem->alias + (gfn << PAGE_SHIFT);
-    int nodes[BATCH], status[BATCH];
-    void *pages[BATCH];
+    unsigned i = b->n++;
 
-    (void)madvise(at, (uint64_t)n << PAGE_SHIFT, MADV_POPULATE_READ);
-    for (unsigned i = 0; i < n; i++) {
-        pages[i] = at + ((uint64_t)i << PAGE_SHIFT);
-        nodes[i] = p->spec.node_host[node] < 0 ? 0 : p->spec.node_host[node];
-        status[i] = -ENOENT;
-    }
-    if (move_pages(0, n, pages, nodes, status, MPOL_MF_MOVE_ALL) < 0)
+    b->gfn[i] = gfn;
+    b->page[i] = p->spec.mem->alias + (gfn << PAGE_SHIFT);
+    b->index[i] = (uint8_t)node;
+    b->node[i] = p->spec.node_host[node] < 0 ? 0 : p->spec.node_host[node];
+    b->status[i] = -ENOENT;
+    (void)*(volatile const uint8_t *)b->page[i];
+}
+
+/* Moves a batch; the call costs far more than a page (it empties queues of every CPU). */
+static uint64_t by_kernel(struct pager *p, struct batch *b)
+{
+    if (!b->n || move_pages(0, b->n, b->page, b->node, b->status, MPOL_MF_MOVE_ALL) < 0)
         return 0;
-    return note_all(p, gfn, status, n, node);
+    return note_all(p, b);
 }
 
 /* ---- by copy ---- */
@@ -250,10 +261,28 @@ uint64_t move_range(struct pager *p, uint64_t gfn, uint64_t n, unsigned node)
 
     if (!p->stats.kernel_moves)
         return by_copy(p, gfn, n, node);
-    for (uint64_t at = 0; at < n; at += BATCH) {
-        unsigned part = n - at < BATCH ? (unsigned)(n - at) : BATCH;
+    while (n) {
+        struct batch b = {.n = 0};
 
-        done += by_kernel(p, gfn + at, part, node);
+        for (; n && b.n < BATCH; n--)
+            add(p, &b, gfn++, node);
+        done += by_kernel(p, &b);
     }
+    return done;
+}
+
+uint64_t move_pages_of(struct pager *p, const struct page_move *m, unsigned n)
+{
+    uint64_t done = 0;
+    struct batch b = {.n = 0};
+
+    INVARIANT(n <= BATCH, "pager: so many pages are not moved at once");
+    if (p->stats.kernel_moves) {
+        for (unsigned i = 0; i < n; i++)
+            add(p, &b, m[i].gfn, m[i].node);
+        return by_kernel(p, &b);
+    }
+    for (unsigned i = 0; i < n; i++)
+        done += by_copy(p, m[i].gfn, 1, m[i].node);
     return done;
 }

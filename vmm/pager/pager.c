@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -51,8 +52,7 @@ static void write_ends(void *arg, uint64_t gpa, uint64_t len)
 
 /* ---- making ---- */
 
-/* Has a store's pages come from a node of the host, as far as it has any. */
-static int bind_store(const struct pager *p, unsigned node, struct err *err)
+int bind_store(const struct pager *p, unsigned node, struct err *err)
 {
     int host = p->spec.node_host[node];
     unsigned long mask = host >= 0 && host < 64 ? 1ul << host : 0;
@@ -85,12 +85,19 @@ static int make_stores(struct pager *p, struct err *err)
     return r;
 }
 
-/* A vCPU waits at a protected page. */
-static void on_guard(void *arg, unsigned view, uint64_t gpa)
+/* A vCPU waits at a guarded page. */
+static void on_guard(void *arg, unsigned view, uint64_t gpa, enum guard_want want)
 {
-    uint64_t seen = 0;
+    struct pager *p = arg;
+    uint64_t seen = 0, since;
 
-    (void)pager_fault(arg, view, gpa, &seen);
+    if (want == GUARD_WRITE) {
+        (void)pager_fault(p, view, gpa, &seen);
+        return;
+    }
+    since = enter(p, true);
+    page_touched(p, view, gpa >> PAGE_SHIFT, want == GUARD_TOUCH_WRITE);
+    leave(p, since);
 }
 
 /* A guard a view. */
@@ -105,6 +112,7 @@ static int make_guards(struct pager *p, struct err *err)
                                   .store = m->fd,
                                   .index = v,
                                   .on_vcpu = p->spec.on_vcpu,
+                                  .samples = p->spec.samples,
                                   .fault = on_guard,
                                   .arg = p};
 
@@ -149,6 +157,7 @@ int pager_new(struct pager **out, const struct pager_spec *spec, struct err *err
     int r = check_store(spec, err);
 
     INVARIANT(spec->nnodes >= 1 && spec->nnodes <= PAGEMAP_NODES, "pager: 1..64 nodes");
+    INVARIANT(!spec->samples || !spec->on_vcpu, "pager: reads must not be sent away");
     p->spec = *spec;
     for (unsigned n = 0; n < PAGEMAP_NODES; n++)
         p->store[n] = -1;
@@ -157,6 +166,8 @@ int pager_new(struct pager **out, const struct pager_spec *spec, struct err *err
     if (!r && !p->map)
         r = fail(err, EXIT_MEMORY, ENOMEM, "page map of %llu MiB of guest memory",
                  (unsigned long long)(spec->mem->span >> 20));
+    if (!r && seen_init(p))
+        r = fail(err, EXIT_MEMORY, ENOMEM, "the record of sampled pages");
     if (!r)
         r = make_stores(p, err);
     if (!r)
@@ -185,6 +196,7 @@ void pager_free(struct pager *p)
     for (unsigned n = 0; n < p->spec.nnodes; n++)
         if (p->store[n] >= 0)
             close(p->store[n]);
+    seen_exit(p);
     if (p->map)
         pagemap_free(p->map);
     pthread_mutex_destroy(&p->lock);
@@ -198,6 +210,21 @@ const struct pagemap *pager_map(const struct pager *p)
     return p->map;
 }
 
+uint64_t pager_fault_ns(const struct pager *p)
+{
+    uint64_t sum = 0;
+
+    for (unsigned v = 0; v < p->nviews; v++) {
+        struct timespec t;
+        clockid_t clock;
+
+        if (p->guard[v].threaded && !pthread_getcpuclockid(p->guard[v].thread, &clock) &&
+            !clock_gettime(clock, &t))
+            sum += (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    }
+    return sum;
+}
+
 void pager_interval(struct pager *p)
 {
     pthread_mutex_lock(&p->lock);
@@ -207,7 +234,8 @@ void pager_interval(struct pager *p)
 
 void pager_stats(struct pager *p, struct pager_stats *out)
 {
-    pthread_mutex_lock(&p->lock);
+    uint64_t since = enter(p, true); /* io0 must not wait behind a long row of actions */
+
     *out = p->stats;
-    pthread_mutex_unlock(&p->lock);
+    leave(p, since);
 }

@@ -43,7 +43,24 @@ struct pager_spec {
     unsigned max_maps;                /* mappings a process may have, 0: ask the system */
     enum pager_mover mover;           /* how masters move */
     bool on_vcpu;                     /* KVM tells the address of faults (guard.h) */
+    bool samples;                     /* pager_revoke() will be called; then not on_vcpu */
     int forget_view;                  /* test of the tests: a collapse forgets it; -1: none */
+};
+
+enum { PAGER_MOVES = 512 };
+
+/* A page that is to move. */
+struct page_move {
+    uint64_t gfn;
+    unsigned node; /* where to */
+};
+
+/* A page was used by a view. */
+struct pager_touch {
+    uint64_t gfn;
+    uint64_t after_ns; /* since it was revoked; UINT64_MAX: it was not */
+    uint8_t node;      /* of the view */
+    bool write;        /* it was written */
 };
 
 /* What was done since the start: units of 4 KiB pages unless said otherwise. */
@@ -52,6 +69,10 @@ struct pager_stats {
     uint64_t faults;                                   /* writes that found a page protected */
     uint64_t stray;         /* of these, found open again when their turn came */
     uint64_t device_writes; /* collapses for the VMM's own writes, calls */
+    uint64_t settled;       /* pages that followed their node to another of the host */
+    uint64_t revoked;       /* pages taken out of views to see who uses them, all views */
+    uint64_t touches;       /* of these, used since; and first uses of pages by a view */
+    uint64_t lost;          /* touches and broken replicas that nobody asked for in time */
     uint64_t refused;    /* pages not acted on: busy, no memory, no mappings, nothing to do */
     uint64_t maps;       /* mappings that replicas cost now, counted by the map */
     uint64_t maps_limit; /* of these, as many as there may be */
@@ -87,10 +108,24 @@ uint64_t pager_collapse(struct pager *p, uint64_t gfn, uint64_t n);
 uint64_t pager_evict(struct pager *p, uint64_t gfn, uint64_t n, unsigned node);
 uint64_t pager_migrate(struct pager *p, uint64_t gfn, uint64_t n, unsigned node);
 
+/* Moves single pages, wherever they are, at once: much cheaper than one by one.  At most
+ * PAGER_MOVES. */
+uint64_t pager_migrate_pages(struct pager *p, const struct page_move *m, unsigned n);
+
 /* Asks the kernel where the masters of n pages are and tells the map; a block that is whole
  * counts as where most of it is.  Replicated pages are passed over.  Returns of how many pages
  * the kernel knew; none when nodes are by name only. */
 uint64_t pager_locate(struct pager *p, uint64_t gfn, uint64_t n);
+
+/* The same for pages that were just touched, asked through the views that touched them; and for a
+ * page of which the caller knows it. */
+void pager_locate_touched(struct pager *p, const struct pager_touch *touch, unsigned n);
+void pager_place(struct pager *p, uint64_t gfn, unsigned node);
+
+/* Bytes free where a node's pages are, as of the last few intervals; and CPU time of the fault
+ * threads so far, ns. */
+uint64_t pager_spare(struct pager *p, unsigned node);
+uint64_t pager_fault_ns(const struct pager *p);
 
 /* Makes pages of a block, or a block of pages; false: memory is short, or they are not alike. */
 bool pager_split(struct pager *p, uint64_t gfn);
@@ -100,6 +135,16 @@ bool pager_form(struct pager *p, uint64_t gfn);
  * machine.on_fault.  Waits until no action is under way and collapses what is at gpa.  False:
  * nothing was changed since *seen, so the fault is not of our making. */
 bool pager_fault(void *pager, unsigned view, uint64_t gpa, uint64_t *seen);
+
+/* Takes n pages from gfn out of the page tables of all views that see the master, so that their
+ * next touch is told.  Only with spec.samples. */
+void pager_revoke(struct pager *p, uint64_t gfn, uint64_t n);
+
+/* Takes touches that were told, oldest first, at most `most`; how many. */
+unsigned pager_touches(struct pager *p, struct pager_touch *out, unsigned most);
+
+/* Takes gfns of units whose replicas a guest's write took away; likewise. */
+unsigned pager_broken(struct pager *p, uint64_t *gfn, unsigned most);
 
 /* A new interval for the counts in the map. */
 void pager_interval(struct pager *p);

@@ -13,7 +13,23 @@
 #include "vmm/pager/guard.h"
 #include "vmm/pager/pager.h"
 
-enum { PAGE_SHIFT = 12 };
+enum {
+    PAGE_SHIFT = 12,
+    TOUCHES_MAX = 32768, /* touches kept; a power of two */
+    BROKEN_MAX = 8192,   /* broken units kept; a power of two */
+    STAMP_PAGES = 8,     /* pages that share the time when they were revoked */
+    STAMP_SHIFT = 16,    /* ns to units of that time */
+};
+
+/* What fault threads saw and the pager's thread has not asked for yet.  Under the pager's lock. */
+struct seen {
+    struct pager_touch *touch;        /* ring of TOUCHES_MAX */
+    uint64_t touch_in, touch_out;     /* entries ever put in and taken out */
+    uint64_t *broken;                 /* ring of BROKEN_MAX: gfns */
+    uint64_t broken_in, broken_out;   /* as above */
+    uint64_t *revoked[MEM_MAX_VIEWS]; /* bit per page: revoked and not touched since */
+    uint32_t *stamp;                  /* when pages were revoked, by STAMP_PAGES */
+};
 
 /* One guest's pager. */
 struct pager {
@@ -29,6 +45,7 @@ struct pager {
     pthread_mutex_t lock;
     struct pagemap *map;      /* written under the lock */
     struct pager_stats stats; /* counters */
+    struct seen seen;         /* what sampling found */
     uint64_t changes;         /* times that mappings may have been changed, from 1 */
     uint64_t free_ns;         /* when free[] was last asked for, monotonic ns */
     uint64_t
@@ -51,6 +68,11 @@ void leave(struct pager *p, uint64_t since);
 /* Of the n pages from gfn on, how many are RAM without a gap. */
 uint64_t clip(const struct pager *p, uint64_t gfn, uint64_t n);
 
+/* ---- pager.c ---- */
+
+/* Has a store's pages come from the node of the host that a node is, as far as it is any. */
+int bind_store(const struct pager *p, unsigned node, struct err *err);
+
 /* ---- room.c ---- */
 
 /* Memory for n more pages on a node, and mappings for a run [gfn, gfn + n) to become a replica
@@ -72,10 +94,29 @@ void room_init(struct pager *p);
 /* Takes back all replicated units that overlap [gfn, gfn + n). Returns pages taken back. */
 uint64_t collapse_range(struct pager *p, uint64_t gfn, uint64_t n);
 
+/* Somebody wants to write to a page: takes back its replicas and lets him go on. */
+void resolve(struct pager *p, unsigned view, uint64_t gfn);
+
+/* ---- sample.c; the lock is held but for the first two ---- */
+
+/* Makes and undoes what sampling needs; 0 or -ENOMEM. */
+int seen_init(struct pager *p);
+void seen_exit(struct pager *p);
+
+/* Notes a use of a page by a view, and that a write took a unit's replicas away. */
+void seen_touch(struct pager *p, unsigned view, uint64_t gfn, bool write);
+void seen_broken(struct pager *p, uint64_t gfn);
+
+/* Somebody touched a page that was not in the view's page table. */
+void page_touched(struct pager *p, unsigned view, uint64_t gfn, bool write);
+
 /* ---- move.c; the lock is held ---- */
 
 /* Moves the masters of [gfn, gfn + n), private and not claimed, to a node.  Pages moved. */
 uint64_t move_range(struct pager *p, uint64_t gfn, uint64_t n, unsigned node);
+
+/* Moves single pages, private and not claimed, to a node each; at most PAGER_MOVES. */
+uint64_t move_pages_of(struct pager *p, const struct page_move *m, unsigned n);
 
 /* Whether the kernel lets us move pages that several views map. */
 bool move_allowed(const struct pager *p);

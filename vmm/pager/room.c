@@ -19,7 +19,7 @@
 #include "vmm/machine/machine.h"
 #include "vmm/pager/private.h"
 
-enum { MAPS_DEFAULT = 65530, MAPS_OURS = 2000, ASK_AGAIN_NS = 20000000 };
+enum { MAPS_DEFAULT = 65530, MAPS_OURS = 2000, ASK_AGAIN_NS = 200000000 };
 
 /* Bytes free on the node of the host that a node of ours is; all of the host's where it is
  * none. */
@@ -43,6 +43,16 @@ static void refresh(struct pager *p)
     p->free_ns = now;
     for (unsigned n = 0; n < p->spec.nnodes; n++)
         p->free[n] = free_bytes(p->spec.node_host[n]);
+}
+
+uint64_t pager_spare(struct pager *p, unsigned node)
+{
+    uint64_t since = enter(p, true), n;
+
+    refresh(p);
+    n = p->free[node];
+    leave(p, since);
+    return n;
 }
 
 /* Views of a node. */

@@ -8,47 +8,7 @@
  * sides walk through it, meeting every few cells; the values stored are the batch's number, so a
  * value below it is an old one and nothing has to be cleared.
  */
-#include "pages.h"
-
-void pages_main(uint64_t vcpu);
-
-static struct pages_ctl *const ctl = (struct pages_ctl *)PAGES_CTL;
-static uint8_t *const arena = (uint8_t *)PAGES_ARENA;
-
-static void relax(void)
-{
-    __asm__ volatile("pause" ::: "memory");
-}
-
-static uint64_t load(const uint64_t *p)
-{
-    return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
-
-static void store(uint64_t *p, uint64_t v)
-{
-    __atomic_store_n(p, v, __ATOMIC_RELAXED);
-}
-
-static void fence(void)
-{
-    __asm__ volatile("mfence" ::: "memory");
-}
-
-/* Keeps the compiler from changing the order. */
-static void order(void)
-{
-    __asm__ volatile("" ::: "memory");
-}
-
-/* Both sides meet for the n-th time. */
-static void meet(uint64_t *n)
-{
-    *n += 1;
-    __atomic_fetch_add(&ctl->barrier, 1, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&ctl->barrier, __ATOMIC_ACQUIRE) < 2 * *n)
-        relax();
-}
+#include "pages_lib.h"
 
 /* Cell i of location x (0) or y (1) of a test. */
 static uint64_t *cell(unsigned test, unsigned y, unsigned i)
@@ -238,14 +198,6 @@ static void string(struct pages_side *s)
 
 /* ---- code that changes ---- */
 
-/* A CPU that runs code written by another does this first. */
-static void serialize(void)
-{
-    uint32_t a = 0, b, c = 0, d;
-
-    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d)::"memory");
-}
-
 /* Side 0 writes "mov eax, e; ret" and runs it; then side 1 runs it. */
 static void code_patch(struct pages_side *s)
 {
@@ -325,9 +277,11 @@ __attribute__((section(".text.start"))) void pages_main(uint64_t vcpu)
         writer(s);
         break;
     default:
+        if (pages_ring0(s->prog))
+            pages_kernel(s);
+        else
+            pages_access(s);
         break;
     }
-    __asm__ volatile("outb %%al, %0" ::"N"(PORT_PAGES_DONE), "a"(0));
-    for (;;)
-        relax();
+    pages_end();
 }

@@ -15,9 +15,18 @@
 #define PAGES_CODE   0x200000 /* where the program is loaded and entered */
 #define PAGES_ARENA  0x400000 /* PAGES_NARENA pages that are acted on */
 #define PAGES_NARENA 64
-#define PAGES_RESULT 0x600000   /* what each vCPU read: 64 KiB each */
+#define PAGES_RESULT 0x600000  /* what each vCPU read: 64 KiB each */
+#define PAGES_MODEL  0x700000  /* what each side believes it wrote to the arena: 256 KiB each */
+#define PAGES_OWN    0x800000  /* tables of a side for ring 0: 64 KiB each */
+#define PAGES_FRESH  0x2000000 /* 16 MiB that only guest page tables of the arena map */
 #define PAGES_MMIO   0xc0000000 /* no RAM: byte i reads i * 17 */
+#define PAGES_SINK   0xc0001000 /* takes byte i * 29 + 3 at i */
+/* A word a side, 64 bytes apart: reads what was written last.  Not where a stack word may be in its
+ * page: KVM takes a call's push there for the operand. */
+#define PAGES_LATCH 0xc0002800
 
+#define PORT_PAGES_ACT  0xd0 /* 4 bytes: page | want << 8 | pages << 16, see pages_act() */
+#define PORT_PAGES_SIDE 0xd8 /* 4 ports a side: string input and output of its own */
 #define PORT_PAGES_DONE 0xe0 /* a program ended */
 #define PORT_PAGES_IO   0xe8 /* string input: the byte that is next; string output: takes it */
 
@@ -27,7 +36,23 @@ enum pages_prog {
     PAGES_CODE_PATCH, /* one side changes code, both run it */
     PAGES_READER,     /* reads the arena's words again and again */
     PAGES_WRITER,     /* writes one word when told (ctl.poke), tells when done (ctl.poked) */
+    /* pages_access.c: one kind of access each, by any number of sides */
+    PAGES_SPLIT,   /* plain and locked accesses across two pages */
+    PAGES_PAIRS,   /* 16-byte compare-and-exchange */
+    PAGES_STRINGS, /* string input and output of all widths, both directions */
+    PAGES_EMULATE, /* instructions with one operand in device memory, one in the arena */
+    PAGES_MODIFY,  /* code that each side changes in turn and both run; two sides */
+    /* pages_kernel.c: in ring 0 */
+    PAGES_TABLES,      /* page tables in the arena: accessed and dirty bits */
+    PAGES_FRAMES,      /* interrupts and exceptions: stacks, IDT and TSS in the arena */
+    PAGES_DESCRIPTORS, /* GDT in the arena: accessed and busy bits */
 };
+
+/* True for programs that run in ring 0. */
+static inline int pages_ring0(uint64_t prog)
+{
+    return prog >= PAGES_TABLES;
+}
 
 /* What litmus found wrong, by test. */
 enum pages_wrong {
@@ -55,9 +80,11 @@ struct pages_side {
     uint64_t rounds;             /* outcomes looked at */
     uint64_t wrong[WRONG_KINDS]; /* outcomes that x86 forbids */
     uint64_t relaxed;            /* outcomes that need a store buffer: allowed */
-    uint64_t error;              /* string and code programs: the first check that failed */
+    uint64_t error;              /* the first check that failed */
     uint64_t loops;              /* times round */
-    uint64_t pad[8];
+    uint64_t detail[4];          /* of the error: what was found, and where */
+    uint64_t odd;                /* page faults that a guest need not expect, but can repeat */
+    uint64_t pad[3];
 };
 
 /* The control page. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The machines the model knows, and looking things up in them.
+ * The machines that are described, and looking things up in them.
  *
  * "seen" marks a number read in the publication named; "estimate" one that is of the right size for
  * that machine but rests on no table.  Results on estimates are comparable with one another only.
  */
-#include "bench/memsys/machine.h"
+#include "numa/machine_model.h"
 
 #include <string.h>
 
@@ -28,7 +28,7 @@ static const uint8_t xeon8[64] = {
     21, 10, 21, 21, 50, 50, 50, 50, 21, 21, 10, 21, 50, 50, 50, 50, 21, 21, 21, 10,
 };
 
-const struct machine machines[] = {
+const struct machine_model machine_models[] = {
     {.name = "flash",
      .about = "Stanford FLASH as simulated for Disco, 1997",
      /* CPU: twice the 200 MHz of an R10000, one instruction a cycle (paper, section 5.1; the
@@ -36,6 +36,7 @@ const struct machine machines[] = {
       * Its ways and line, the cost of a dirty line and the bandwidth (one 64 byte line per 100 ns
       * of a node controller's time, shared by two CPUs): estimates. */
      .source = "Bugnion, Devine, Rosenblum: Disco, SOSP 1997, section 5",
+     .cpus = 8,
      .mhz = 400,
      .ipc_percent = 100,
      .cache_kib = 1024,
@@ -52,6 +53,7 @@ const struct machine machines[] = {
       * other socket, SLIT 10/12/32, 150 GB/s a node: estimates.  Cache: 512 KiB of its own and a
       * quarter of 16 MiB, rounded to 4 MiB: the data sheet. */
      .source = "AnandTech, AMD Rome second generation EPYC review, 2019",
+     .cpus = 128,
      .mhz = 2250,
      .ipc_percent = 100,
      .cache_kib = 4096,
@@ -67,6 +69,7 @@ const struct machine machines[] = {
      /* 135 to 136 ns and 194 to 202 ns, the whole matrix: seen.  Cache: 2.5 MiB of the last level
       * for each core.  The rest: estimates. */
      .source = "Intel Memory Latency Checker on a four-socket Xeon E7-4800, published matrix",
+     .cpus = 40,
      .mhz = 2400,
      .ipc_percent = 100,
      .cache_kib = 2560,
@@ -82,6 +85,7 @@ const struct machine machines[] = {
      /* ~100 ns, ~150 ns within the box, 350 to 450 ns across, SLIT 10/16-21/50-65: estimates by
       * people who ran such machines, no table. */
      .source = "figures told of HPE Superdome Flex; uncertain",
+     .cpus = 224,
      .mhz = 2500,
      .ipc_percent = 100,
      .cache_kib = 2048,
@@ -95,26 +99,26 @@ const struct machine machines[] = {
     {.name = NULL},
 };
 
-const struct machine *machine_by_name(const char *name)
+const struct machine_model *machine_model_by_name(const char *name)
 {
-    for (const struct machine *m = machines; m->name; m++)
+    for (const struct machine_model *m = machine_models; m->name; m++)
         if (!strcmp(m->name, name))
             return m;
     return NULL;
 }
 
-unsigned machine_latency(const struct machine *m, unsigned distance)
+unsigned machine_model_latency(const struct machine_model *m, unsigned distance)
 {
-    const struct machine_step *s = m->step;
+    const struct machine_model_step *s = m->step;
 
     if (distance < s[0].distance)
         return 0;
-    for (int i = 0; i < MACHINE_MAX_STEPS && s[i].distance; i++) {
+    for (int i = 0; i < MACHINE_MODEL_STEPS && s[i].distance; i++) {
         unsigned span, rise;
 
         if (distance == s[i].distance)
             return s[i].ns;
-        if (i + 1 == MACHINE_MAX_STEPS || !s[i + 1].distance || distance > s[i + 1].distance)
+        if (i + 1 == MACHINE_MODEL_STEPS || !s[i + 1].distance || distance > s[i + 1].distance)
             continue;
         span = s[i + 1].distance - s[i].distance;
         rise = s[i + 1].ns - s[i].ns;
@@ -123,7 +127,8 @@ unsigned machine_latency(const struct machine *m, unsigned distance)
     return 0;
 }
 
-unsigned machine_distance(const struct machine *m, unsigned n, unsigned a, unsigned b)
+unsigned machine_model_distance(const struct machine_model *m, unsigned n, unsigned a,
+                                unsigned b)
 {
     if (n > m->nodes || a >= n || b >= n)
         return 0;

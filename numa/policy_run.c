@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runs: actions of one kind on neighbours, which whoever does them does in one call, so that
+ * beginning is paid once.  What makes a run, and what actions cost as runs.  No state.
+ */
+#include <stdlib.h>
+
+#include "numa/policy.h"
+
+enum { BLOCK_GFNS = 512 };
+
+/* First gfn that an action means. */
+static uint64_t first_of(const struct action *a)
+{
+    return a->page & ~PAGE_BLOCK;
+}
+
+/* Does an action move the master? */
+static bool moves(const struct action *a)
+{
+    return a->act == ACT_MIGRATE || (a->act == ACT_COLLAPSE && a->node != a->from);
+}
+
+/* The order as a number: kind, node, whether it moves, address. */
+static uint64_t place(const struct action *a)
+{
+    return (uint64_t)a->act << 60 | (uint64_t)a->node << 53 | (uint64_t)moves(a) << 52 |
+           (first_of(a) & ((UINT64_C(1) << 52) - 1));
+}
+
+static int by_place(const void *x, const void *y)
+{
+    uint64_t a = place(x), b = place(y);
+
+    return (a > b) - (a < b);
+}
+
+void policy_order(struct action *a, unsigned n)
+{
+    qsort(a, n, sizeof(*a), by_place);
+}
+
+bool policy_joins(const struct action *a, const struct action *b)
+{
+    uint64_t end = first_of(a) + (a->page & PAGE_BLOCK ? BLOCK_GFNS : 1);
+
+    return a->act == b->act && a->node == b->node && moves(a) == moves(b) && first_of(b) == end;
+}
+
+uint64_t policy_cost_begin(const struct policy_cost *c, enum act act)
+{
+    switch (act) {
+    case ACT_MIGRATE:
+        return c->migrate_run;
+    case ACT_REPLICATE:
+        return c->replicate_run;
+    case ACT_COLLAPSE:
+        return c->collapse_run;
+    case ACT_EVICT:
+        return c->evict_run;
+    case ACT_NONE:
+    case ACT_KINDS:
+        break;
+    }
+    return 0;
+}
+
+uint64_t policy_cost_of(const struct policy_cost *c, enum act act, uint64_t page)
+{
+    bool block = page & PAGE_BLOCK;
+
+    switch (act) {
+    case ACT_MIGRATE:
+        return block ? c->migrate_2m : c->migrate;
+    case ACT_REPLICATE:
+        return block ? c->replicate_2m : c->replicate;
+    case ACT_COLLAPSE:
+        return block ? c->collapse_2m : c->collapse;
+    case ACT_EVICT:
+        return block ? c->evict_2m : c->evict;
+    case ACT_NONE:
+    case ACT_KINDS:
+        break;
+    }
+    return 0;
+}
+
+uint64_t policy_cost_broken(const struct policy_cost *c, uint64_t page)
+{
+    return page & PAGE_BLOCK ? c->broken_2m : c->broken;
+}
+
+uint64_t policy_cost_next(const struct policy_cost *c, const struct action *before,
+                          const struct action *a)
+{
+    uint64_t ns = policy_cost_of(c, (enum act)a->act, a->page);
+
+    if (a->act == ACT_COLLAPSE && moves(a))
+        ns += policy_cost_of(c, ACT_MIGRATE, a->page);
+    if (before && policy_joins(before, a))
+        return ns;
+    if (a->act == ACT_COLLAPSE && moves(a))
+        ns += policy_cost_begin(c, ACT_MIGRATE);
+    return ns + policy_cost_begin(c, (enum act)a->act);
+}
+
+struct policy_cost policy_cost_scaled(const struct policy_cost *c, unsigned percent)
+{
+    struct policy_cost s = *c;
+    uint32_t *const all[] = {&s.migrate_run, &s.replicate_run, &s.collapse_run, &s.evict_run,
+                             &s.migrate,     &s.replicate,     &s.collapse,     &s.evict,
+                             &s.migrate_2m,  &s.replicate_2m,  &s.collapse_2m,  &s.evict_2m,
+                             &s.broken,      &s.broken_2m};
+
+    for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        *all[i] = (uint32_t)((uint64_t)*all[i] * percent / 100);
+    return s;
+}

@@ -1,0 +1,63 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# t35_rehome.sh: a guest on nodes 0 and 1 of four goes to node 2 and then, from the other, to node 3, under load: its
+# memory and its vCPUs' threads are there afterwards, nothing stays behind, checksums stay right; a guest of one view
+# without a pager can move as well; moves that make no sense are refused.
+# shellcheck source=tests/lab/lib.sh
+. "$(dirname "$0")/lib.sh"
+load=80
+
+# used NODE: pages of the guest on a node, by the kernel's word.
+used() { jq -e "[.memory.nodes[] | select(.node == $1) | .used] | add // 0 | . / 4096" $T/stat.json || echo 1000000; }
+
+# where FIELD: sorted, each once.
+where() { jq -c "[$1] | unique" $T/stat.json; }
+
+# one NAME FROM TO...: moves, one after the other.
+one() {
+	local name=$1 from to
+	shift
+	while [ $# -gt 0 ]; do
+		from=$1 to=$2
+		shift 2
+		check "$name goes from node $from to $to" $D rehome "$name" "$from" "$to" --socket $T/sock
+		$D stat "$name" --socket $T/sock --json >$T/stat.json
+		check "$name: nothing is left on node $from" below "$(used "$from")" 65
+		check "$name: memory is on node $to" above "$(used "$to")" 1000
+		check "$name: no vCPU on node $from" is "$(where ".vcpus[].node | select(. == $from)")" "[]"
+		check "$name: its move is over" is "$(jq -c '[.move.from, .move.to, .move.over, .move.error]' $T/stat.json)" \
+			"[$from,$to,true,null]"
+	done
+}
+
+inside() {
+	local up
+	{
+		echo "{"
+		keys a vcpus=4 'nodes=[0,1]' views=2 'memory="128M"' "cmdline=\"console=ttyS0 quiet job=burn,log load=$load\""
+		echo "}, {"
+		keys b vcpus=1 'nodes=[0]' 'memory="96M"' "cmdline=\"console=ttyS0 quiet job=burn,log load=$load\""
+		echo "}"
+	} | site rehome
+	$D up $T/rehome.cfg --socket $T/sock >$T/up.out 2>&1 &
+	up=$!
+	check "the loads began" wait_text $T/a.con BURN-BEGIN 90
+	wait_text $T/b.con BURN-BEGIN 90
+	one b 0 1
+	one a 0 2 1 3
+	check "from a node where it is not" is "$($D rehome a 0 1 --socket $T/sock 2>&1 | grep -c 'nothing on the first')" 1
+	check "to a node where it is" is "$($D rehome a 2 3 --socket $T/sock 2>&1 | grep -c 'is on the second')" 1
+	check "to a node that is none" is "$($D rehome a 2 9 --socket $T/sock 2>&1 | grep -c 'no node with memory')" 1
+	wait_gone $up 120
+	wait $up
+	check "the guests ended well" is $? 0 || show $T/up.out
+	for name in a b; do
+		grep -aE '^(SMP|CLOCK|LOG)' $T/$name.con
+		check "$name: the job went well" has $T/$name.con 'DISCO-GUEST-DONE 0'
+		check "$name: checksums right" has $T/$name.con 'SMP cpus [14] rounds [1-9][0-9]* wrong 0 warnings 0'
+	done
+}
+
+[ "$ARG" = inside ] || image
+both --timeout 290

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which frames hold the guest's pages; see the header.
+ *
+ * F2 holds because what a view of a node sees of a page is judged by what the page map said
+ * before its page table was read: a page that was replicated then is taken for a replica even if
+ * it has collapsed meanwhile, and found out when it is used.  Pages are replicated by the thread
+ * that reads, and by calls from outside (whole-guest moves), which migrate only.
+ */
+#include "vmm/pager/framemap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "vmm/pager/private.h"
+
+#define PRESENT (UINT64_C(1) << 63)       /* of an entry of pagemap */
+#define NUMBER  ((UINT64_C(1) << 55) - 1) /* the frame's */
+
+enum {
+    BATCH = 512,     /* entries read at once */
+    PAUSE_MOST = 4,  /* pause before the last time that a changed chunk is read */
+    SLOW = 128,      /* intervals that a round takes when nothing changes */
+    GROWTH = 8,      /* chunks to be read for each page that the store has grown */
+    AFTER_FOUND = 1, /* pause of a chunk where something new was found, or is to be */
+};
+
+/* ---- making ---- */
+
+/* Memory that is used where it is written only; NULL: none left. */
+static void *sparse(size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return at == MAP_FAILED ? NULL : at;
+}
+
+static void drop(void *at, size_t bytes)
+{
+    if (at)
+        munmap(at, bytes);
+}
+
+/* Pages of RAM below the hole, and in all. */
+static uint64_t low_pages(const struct framemap *m)
+{
+    return m->pager->spec.mem->low >> PAGE_SHIFT;
+}
+
+static uint64_t ram_pages(const struct guest_mem *mem)
+{
+    return (mem->low + mem->high) >> PAGE_SHIFT;
+}
+
+/* Bytes of the sparse arrays. */
+static size_t frame_bytes(const struct framemap *m)
+{
+    return m->nframes * sizeof(*m->frame);
+}
+
+static size_t group_bytes(const struct framemap *m)
+{
+    return (m->nframes / FRAMEMAP_GROUP + 1) * sizeof(*m->group);
+}
+
+static size_t chunk_bytes(const struct framemap *m)
+{
+    return (m->chunks + 63) / 64 * sizeof(*m->queued);
+}
+
+bool framemap_allowed(char *why, unsigned len)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    uint64_t entry = 0;
+    bool got = fd >= 0 && pread(fd, &entry, sizeof(entry),
+                                (off_t)(((uintptr_t)&entry >> PAGE_SHIFT) * sizeof(entry))) ==
+                              sizeof(entry);
+
+    if (fd >= 0)
+        close(fd);
+    if (got && entry & NUMBER)
+        return true;
+    snprintf(why, len,
+             "physical addresses cannot be told apart: /proc/self/pagemap hides frames "
+             "(CAP_SYS_ADMIN is needed)");
+    return false;
+}
+
+uint64_t framemap_top(void)
+{
+    FILE *f = fopen("/proc/iomem", "re");
+    unsigned long long start, end, top = 0;
+    char line[256];
+
+    while (f && fgets(line, sizeof(line), f))
+        if (strstr(line, "System RAM") && sscanf(line, " %llx-%llx", &start, &end) == 2 &&
+            end > top)
+            top = end;
+    if (f)
+        fclose(f);
+    return (top + 1) >> PAGE_SHIFT;
+}
+
+int framemap_init(struct framemap *m, struct pager *p, uint64_t nframes, struct err *err)
+{
+    char why[200];
+
+    *m = (struct framemap){.pager = p, .nframes = nframes, .pagemap = -1, .now = 1};
+    if (!framemap_allowed(why, sizeof(why)))
+        return fail(err, EXIT_PERMISSION, EPERM, "%s", why);
+    INVARIANT(p->spec.mem->span >> PAGE_SHIFT < FRAME_COPY - 1, "F1: a gfn has 31 bits");
+    m->chunks = ram_pages(p->spec.mem) / FRAMEMAP_CHUNK;
+    m->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    m->frame = sparse(frame_bytes(m));
+    m->group = sparse(group_bytes(m));
+    m->queued = sparse(chunk_bytes(m));
+    m->full = sparse(chunk_bytes(m));
+    m->read = sparse(m->chunks * sizeof(*m->read));
+    m->due = xcalloc(FRAMEMAP_AGAIN, sizeof(*m->due));
+    if (m->pagemap >= 0 && m->frame && m->group && m->queued && m->full && m->read)
+        return 0;
+    framemap_exit(m);
+    return fail(err, EXIT_MEMORY, ENOMEM, "no memory for a map of %llu frames",
+                (unsigned long long)nframes);
+}
+
+void framemap_exit(struct framemap *m)
+{
+    if (m->pagemap >= 0)
+        close(m->pagemap);
+    drop(m->frame, frame_bytes(m));
+    drop(m->group, group_bytes(m));
+    drop(m->queued, chunk_bytes(m));
+    drop(m->full, chunk_bytes(m));
+    drop(m->read, m->chunks * sizeof(*m->read));
+    free(m->due);
+    *m = (struct framemap){.pagemap = -1};
+}
+
+/* ---- chunks ---- */
+
+/* A chunk's first page, and the chunk of a page; gfn is RAM. */
+static uint64_t chunk_gfn(const struct framemap *m, uint64_t chunk)
+{
+    uint64_t at = chunk * FRAMEMAP_CHUNK, low = low_pages(m);
+
+    return at < low ? at : at - low + (MEM_HIGH >> PAGE_SHIFT);
+}
+
+static uint64_t chunk_of(const struct framemap *m, uint64_t gfn)
+{
+    uint64_t low = low_pages(m);
+
+    return (gfn < low ? gfn : gfn - (MEM_HIGH >> PAGE_SHIFT) + low) / FRAMEMAP_CHUNK;
+}
+
+/* Has a chunk read again; when there are too many the rotation will come by. */
+static void again(struct framemap *m, uint64_t chunk, uint32_t pause)
+{
+    if (chunk >= m->chunks || m->ndue == FRAMEMAP_AGAIN ||
+        m->queued[chunk / 64] >> chunk % 64 & 1)
+        return;
+    m->queued[chunk / 64] |= UINT64_C(1) << chunk % 64;
+    m->due[m->ndue++] =
+        (struct frame_again){.chunk = (uint32_t)chunk, .due = m->now + 1, .pause = pause};
+}
+
+/* ---- reading ---- */
+
+/* Notes that a page is in a frame.  True: that was not known. */
+static bool note(struct framemap *m, uint64_t number, uint32_t owner)
+{
+    struct frame *f = &m->frame[number];
+    bool fresh = f->owner != owner;
+
+    if (fresh) {
+        m->group[number / FRAMEMAP_GROUP] += !f->owner;
+        m->known += !f->owner;
+        f->owner = owner;
+        f->mark = 0;
+    }
+    f->stamp = (uint16_t)m->now;
+    return fresh;
+}
+
+static void forget(struct framemap *m, uint64_t number)
+{
+    m->group[number / FRAMEMAP_GROUP]--;
+    m->known--;
+    m->frame[number] = (struct frame){0};
+}
+
+/* Which of n pages the views of a node have replicas of, one byte each; false: of none. */
+static bool replicas_of(const struct framemap *m, uint64_t gfn, unsigned n, unsigned node,
+                        bool *copy)
+{
+    bool some = false;
+
+    if (!pagemap_watched(m->pager->map, gfn, n))
+        return false;
+    for (unsigned i = 0; i < n; i++) {
+        struct page_info u = pagemap_get(m->pager->map, gfn + i);
+
+        copy[i] = sees_replica(&u, node);
+        some |= copy[i];
+    }
+    return some;
+}
+
+/* Reads what one mapping has of n pages; `node` is its views', -1: the alias, which has masters
+ * only.  *seen: which are there, as far as bits go.  Returns how many frames are new. */
+static unsigned read_mapping(struct framemap *m, const uint8_t *base, int node, uint64_t gfn,
+                             unsigned n, bool tell, uint64_t *seen)
+{
+    uint64_t entry[BATCH], first = ((uintptr_t)base >> PAGE_SHIFT) + gfn;
+    bool copy[BATCH], copies = node >= 0 && replicas_of(m, gfn, n, (unsigned)node, copy);
+    ssize_t got = pread(m->pagemap, entry, n * sizeof(*entry), (off_t)(first * sizeof(*entry)));
+    unsigned fresh = 0;
+
+    m->reads += n;
+    for (unsigned i = 0; i < n && (ssize_t)((i + 1) * sizeof(*entry)) <= got; i++) {
+        uint32_t owner = (uint32_t)(gfn + i + 1) | (copies && copy[i] ? FRAME_COPY : 0);
+        uint64_t number = entry[i] & NUMBER;
+        bool is_new;
+
+        if (!(entry[i] & PRESENT) || !number || number >= m->nframes)
+            continue;
+        *seen |= i < 64 ? UINT64_C(1) << i : 0;
+        is_new = note(m, number, owner);
+        fresh += is_new;
+        if ((is_new || tell) && m->found)
+            m->found(m->arg, gfn + i, number);
+    }
+    return fresh;
+}
+
+/* Reads what mappings have of a chunk: all, where a page may have replicas, else until each page
+ * was seen. */
+static unsigned read_chunk(struct framemap *m, uint64_t chunk)
+{
+    const struct pager *p = m->pager;
+    uint64_t gfn = chunk_gfn(m, chunk), seen = 0, bit = UINT64_C(1) << chunk % 64;
+    bool copies = pagemap_watched(p->map, gfn, FRAMEMAP_CHUNK);
+    unsigned fresh = 0;
+
+    for (unsigned v = 0; v < p->nviews && (copies || ~seen); v++)
+        fresh += read_mapping(m, p->spec.mem->view[v], p->spec.view_node[v], gfn,
+                              FRAMEMAP_CHUNK, false, &seen);
+    if (~seen)
+        fresh += read_mapping(m, p->spec.mem->alias, -1, gfn, FRAMEMAP_CHUNK, false, &seen);
+    m->read[chunk] = (uint16_t)m->now;
+    m->full[chunk / 64] &= ~bit;
+    m->full[chunk / 64] |= ~seen || copies ? 0 : bit;
+    return fresh;
+}
+
+void framemap_read(struct framemap *m, uint64_t gfn, uint64_t n)
+{
+    uint64_t end = gfn + clip(m->pager, gfn, n);
+
+    for (unsigned part; gfn < end; gfn += part) {
+        const struct pager *p = m->pager;
+        uint64_t seen = 0;
+
+        part = end - gfn < BATCH ? (unsigned)(end - gfn) : BATCH;
+        for (unsigned v = 0; v < p->nviews; v++)
+            read_mapping(m, p->spec.mem->view[v], p->spec.view_node[v], gfn, part, true, &seen);
+        read_mapping(m, p->spec.mem->alias, -1, gfn, part, true, &seen);
+    }
+}
+
+void framemap_changed(struct framemap *m, uint64_t gfn, uint64_t n)
+{
+    uint64_t end = gfn + clip(m->pager, gfn, n);
+
+    m->told += n;
+    for (; gfn < end; gfn = (gfn / FRAMEMAP_CHUNK + 1) * FRAMEMAP_CHUNK)
+        again(m, chunk_of(m, gfn), AFTER_FOUND);
+}
+
+/* ---- an interval ---- */
+
+uint64_t framemap_clock(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Is there more to be found: has the store grown, did others move pages? */
+static void look_for_growth(struct framemap *m)
+{
+    struct pager_stats stats;
+    struct stat st;
+    uint64_t moved, pages = 0;
+
+    if (!fstat(m->pager->spec.mem->fd, &st)) {
+        uint64_t allocated = (uint64_t)st.st_blocks * 512 >> PAGE_SHIFT;
+
+        pages = allocated > m->allocated ? allocated - m->allocated : 0;
+        m->allocated = allocated;
+    }
+    pager_stats(m->pager, &stats);
+    moved = stats.migrated + stats.replicated;
+    if (moved - m->moved > m->told)
+        pages += moved - m->moved - m->told;
+    m->moved = moved;
+    m->told = 0;
+    m->behind += pages < m->chunks ? pages * GROWTH : m->chunks;
+    if (m->behind > m->chunks)
+        m->behind = m->chunks;
+}
+
+/* Reads chunks that are due. */
+static void read_due(struct framemap *m, uint64_t until_ns)
+{
+    unsigned left = 0, i = 0;
+
+    for (; i < m->ndue; i++) {
+        struct frame_again a = m->due[i];
+        bool fresh;
+
+        if ((int32_t)(m->now - a.due) >= 0 && framemap_clock() < until_ns) {
+            fresh = read_chunk(m, a.chunk) > 0;
+            a.pause = fresh ? AFTER_FOUND : a.pause * 2;
+            a.due = m->now + a.pause;
+        }
+        if (a.pause > PAUSE_MOST)
+            m->queued[a.chunk / 64] &= ~(UINT64_C(1) << a.chunk % 64);
+        else
+            m->due[left++] = a;
+    }
+    m->ndue = left;
+}
+
+/* Goes on with the rotation.  In a hurry chunks that have all their pages are passed over. */
+static void rotate(struct framemap *m, uint64_t until_ns)
+{
+    uint64_t n = m->chunks / SLOW + 1;
+    bool hurry = n < m->behind;
+
+    if (hurry)
+        n = m->behind;
+    do {
+        uint64_t chunk = m->cursor;
+
+        m->cursor = (chunk + 1) % m->chunks;
+        m->behind -= m->behind > 0;
+        if (hurry && m->full[chunk / 64] >> chunk % 64 & 1)
+            continue;
+        if (read_chunk(m, chunk) && !hurry)
+            again(m, chunk, AFTER_FOUND);
+        if (framemap_clock() >= until_ns)
+            break;
+    } while (--n);
+}
+
+void framemap_refresh(struct framemap *m, uint64_t until_ns)
+{
+    m->now++;
+    look_for_growth(m);
+    read_due(m, until_ns);
+    if (m->chunks)
+        rotate(m, until_ns);
+}
+
+/* ---- asking ---- */
+
+bool framemap_confirm(struct framemap *m, uint64_t number)
+{
+    struct frame *f = &m->frame[number];
+    uint64_t chunk = chunk_of(m, (f->owner & ~FRAME_COPY) - 1);
+
+    if (m->read[chunk] != (uint16_t)m->now)
+        (void)read_chunk(m, chunk);
+    if (f->owner && f->stamp == (uint16_t)m->now)
+        return true;
+    if (f->owner)
+        forget(m, number);
+    return false;
+}
+
+/* Whether what is known of a frame is old, or cannot be. */
+static bool doubtful(const struct framemap *m, const struct frame *f)
+{
+    uint64_t gfn = (f->owner & ~FRAME_COPY) - 1;
+
+    if ((uint16_t)(m->now - f->stamp) > FRAMEMAP_ROUND)
+        return true;
+    return f->owner & FRAME_COPY && pagemap_get(m->pager->map, gfn).state != PAGE_REPLICATED;
+}
+
+bool framemap_find(struct framemap *m, uint64_t number, uint64_t *gfn)
+{
+    struct frame *f;
+
+    if (number >= m->nframes || !m->frame[number].owner)
+        return false;
+    f = &m->frame[number];
+    if (doubtful(m, f) && !framemap_confirm(m, number))
+        return false;
+    *gfn = (f->owner & ~FRAME_COPY) - 1;
+    return true;
+}

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pager's thread; see the header.
+ */
+#include "vmm/pager/loop.h"
+
+#include <errno.h>
+#include <numa.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "numa/counters.h"
+#include "vmm/machine/machine.h"
+#include "vmm/pager/source.h"
+
+enum {
+    ACTIONS = 8192,           /* that are decided in an interval */
+    BROKEN = 1024,            /* broken replicas taken at once */
+    PAGES_A_COUNT = 16,       /* of the guest, for each page that is counted at a time */
+    COUNTS_MIN = 4096,        /* pages counted at a time, at least */
+    COUNTS_MAX = 1 << 20,     /* and at most */
+    USES = 4096,              /* pages told of before the lock is let go */
+    HOST_LOOK_NS = 1000000000 /* between two looks at what the host has */
+};
+
+/* The thread's. */
+struct page_loop {
+    struct loop_spec spec; /* constant */
+    pthread_t thread;      /* pager */
+    /* the thread's own */
+    struct policy policy;
+    struct action *act;             /* ACTIONS */
+    uint64_t checked_ns;            /* when the last proof ended */
+    uint64_t looked_ns;             /* when the host was last looked at */
+    uint64_t total[PAGEMAP_NODES];  /* bytes of each node */
+    uint64_t cursor[PAGEMAP_NODES]; /* where next_replica() goes on */
+    uint32_t aged;                  /* interval of the last ageing */
+    uint32_t now;                   /* number of the interval */
+    uint64_t debt_ns;               /* CPU time that page work took beyond its budget */
+    uint64_t fault_ns;              /* CPU time of fault threads when last asked */
+    /* lock */
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* stop or paused changed */
+    bool stop, paused;
+    struct counters counters;
+    struct source source;
+    struct loop_figures figures;
+};
+
+/* ---- what the policy asks ---- */
+
+static bool look(void *arg, uint64_t page, struct policy_page *out)
+{
+    const struct page_loop *l = arg;
+    uint64_t gfn = page & ~PAGE_BLOCK;
+    struct page_info u;
+
+    if (gfn >= pagemap_pages(pager_map(l->spec.pager)))
+        return false;
+    u = pagemap_get(pager_map(l->spec.pager), gfn);
+    *out = (struct policy_page){
+        .replicas = u.replicas, .home = u.node, .fixed = u.state == PAGE_SHARED};
+    return true;
+}
+
+/* Looks for a replica from the cursor on, once round. */
+static bool next_replica(void *arg, unsigned node, uint64_t *page)
+{
+    struct page_loop *l = arg;
+    const struct pagemap *m = pager_map(l->spec.pager);
+    uint64_t pages = pagemap_pages(m), gfn = l->cursor[node], end = gfn + pages;
+
+    while (gfn < end) {
+        uint64_t at = gfn % pages;
+        struct page_info u;
+
+        if (at % PAGEMAP_BLOCK == 0 && !pagemap_watched(m, at, PAGEMAP_BLOCK)) {
+            gfn += PAGEMAP_BLOCK;
+            continue;
+        }
+        u = pagemap_get(m, at);
+        gfn += u.first + u.pages - at;
+        if (u.state != PAGE_REPLICATED || !(u.replicas >> node & 1))
+            continue;
+        l->cursor[node] = gfn % pages;
+        *page = u.first | (u.pages > 1 ? PAGE_BLOCK : 0);
+        return true;
+    }
+    return false;
+}
+
+/* ---- the host ---- */
+
+/* True if a node of the host has a CPU that is on. */
+static bool has_cpus(int host)
+{
+    char path[80], text[8] = "";
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cpulist", host);
+    f = fopen(path, "re");
+    if (!f)
+        return true; /* not known */
+    if (!fgets(text, sizeof(text), f))
+        *text = 0;
+    fclose(f);
+    return *text >= '0' && *text <= '9';
+}
+
+/* Notes what has become of nodes: pages do not go where no CPU is any more. */
+static void look_at_host(struct page_loop *l)
+{
+    uint64_t now = machine_now_ns();
+
+    if (l->looked_ns && now - l->looked_ns < HOST_LOOK_NS)
+        return;
+    for (unsigned n = 0; n < l->spec.machine.nnodes; n++) {
+        int host = l->spec.node_host[n];
+        bool gone = host >= 0 && !has_cpus(host), was = l->figures.cpuless[n];
+
+        l->figures.cpuless[n] = gone;
+        if (gone && !was)
+            log_warn("node %d has no CPU any more: vCPUs of its view run elsewhere, no page "
+                     "moves there",
+                     host);
+        else if (was && !gone)
+            log_info("node %d has CPUs again", host);
+    }
+    l->looked_ns = now;
+}
+
+/* ---- an interval ---- */
+
+/* Tells the policy of replicas that writes took away. */
+static void tell_broken(struct page_loop *l)
+{
+    uint64_t gfn[BROKEN];
+    unsigned n;
+
+    do {
+        n = pager_broken(l->spec.pager, gfn, BROKEN);
+        for (unsigned i = 0; i < n; i++)
+            policy_collapsed(&l->policy, gfn[i], l->now);
+    } while (n == BROKEN);
+}
+
+/* Counts age as the source wants, where that has a wish. */
+static void age(struct page_loop *l)
+{
+    const struct source_ops *ops = l->source.ops;
+
+    if (!ops->age_every || l->now - l->aged < ops->age_every(&l->source))
+        return;
+    l->aged = l->now;
+    counters_age(&l->counters, 1);
+}
+
+/* Lets the policy decide; returns how many actions. */
+static unsigned decide(struct page_loop *l)
+{
+    static const struct policy_pages pages = {.look = look, .next_replica = next_replica};
+    struct policy_input in = {.now = l->now,
+                              .interval_ns = l->spec.interval_ns,
+                              .cpus = l->spec.cpus,
+                              .counters = &l->counters,
+                              .keep_age = l->source.ops->age_every != NULL,
+                              .pages = &pages,
+                              .arg = l,
+                              .traffic = l->source.traffic};
+
+    for (unsigned n = 0; n < l->spec.machine.nnodes; n++) {
+        in.total[n] = l->total[n];
+        in.free[n] = l->figures.cpuless[n] ? 0 : pager_spare(l->spec.pager, n);
+    }
+    return policy_decide(&l->policy, &in, l->act, ACTIONS);
+}
+
+/* CPU time of the calling thread, ns. */
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Proves the invariants, without the loop's lock: a cell that breaks one ends. */
+static void prove(struct page_loop *l)
+{
+    uint64_t began = cpu_ns();
+    char wrong[256];
+
+    if (!l->spec.check_ns || machine_now_ns() - l->checked_ns < l->spec.check_ns)
+        return;
+    pthread_mutex_unlock(&l->lock);
+    if (!pager_check(l->spec.pager, wrong, sizeof(wrong))) {
+        log_error("page check: %s", wrong);
+        abort();
+    }
+    l->checked_ns = machine_now_ns();
+    pthread_mutex_lock(&l->lock);
+    l->figures.checks++;
+    l->figures.check_ns += cpu_ns() - began;
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* The policy's budget goes by what actions cost on hosts as we know them; this one by what all work
+ * on pages really took, sampling included.  True: the last is not paid for yet. */
+static bool in_debt(struct page_loop *l)
+{
+    uint64_t share = l->spec.tune.cpu + l->spec.sample_share;
+    uint64_t due = l->spec.interval_ns / 1000 * l->spec.cpus * share;
+
+    l->debt_ns -= l->debt_ns < due ? l->debt_ns : due;
+    l->figures.waited += l->debt_ns > 0;
+    return l->debt_ns > 0;
+}
+
+/* Adds what this interval took, here and in fault threads. */
+static void charge(struct page_loop *l, uint64_t began)
+{
+    uint64_t faults = pager_fault_ns(l->spec.pager);
+
+    l->debt_ns += cpu_ns() - began + faults - l->fault_ns;
+    l->fault_ns = faults;
+}
+
+/* Does what was decided; how much of it did not come about. */
+static unsigned act(struct page_loop *l, unsigned n)
+{
+    unsigned good = pager_act(l->spec.pager, l->act, n);
+
+    for (unsigned i = good; i < n; i++)
+        policy_failed(&l->policy, l->act[i].page, l->now);
+    return n - good;
+}
+
+/* One interval; the lock is held, and let go while pages are worked on. */
+static void interval(struct page_loop *l)
+{
+    uint64_t began = cpu_ns();
+    unsigned n, failed;
+
+    look_at_host(l);
+    source_collect(&l->source);
+    tell_broken(l);
+    n = decide(l);
+    age(l);
+    pthread_mutex_unlock(&l->lock);
+    failed = act(l, n);
+    pager_interval(l->spec.pager);
+    charge(l, began);
+    pthread_mutex_lock(&l->lock);
+    l->figures.failed += failed;
+    l->figures.intervals = ++l->now;
+}
+
+/* ---- the thread ---- */
+
+/* Waits until a time or for a change. */
+static void wait_until(struct page_loop *l, uint64_t at)
+{
+    struct timespec t = {.tv_sec = (time_t)(at / 1000000000u),
+                         .tv_nsec = (long)(at % 1000000000u)};
+
+    while (!l->stop && !pthread_cond_timedwait(&l->wake, &l->lock, &t))
+        ;
+}
+
+static void *pager_thread(void *arg)
+{
+    struct page_loop *l = arg;
+    uint64_t at = machine_now_ns(), last = at;
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    pthread_setname_np(pthread_self(), "pager");
+    l->checked_ns = at;
+    pthread_mutex_lock(&l->lock);
+    while (!l->stop) {
+        uint64_t now;
+
+        at += l->spec.interval_ns;
+        wait_until(l, at);
+        now = machine_now_ns();
+        if (l->stop)
+            break;
+        if (now > at + l->spec.interval_ns)
+            at = now; /* late: intervals are not made up for */
+        if (!l->paused) {
+            if (!in_debt(l))
+                interval(l);
+            prove(l);
+            l->figures.elapsed_ns += now - last;
+        }
+        last = now;
+        l->figures.thread_ns = cpu_ns();
+    }
+    pthread_mutex_unlock(&l->lock);
+    return NULL;
+}
+
+/* ---- making ---- */
+
+/* How many pages are counted at a time. */
+static uint32_t counts(const struct loop_spec *spec)
+{
+    uint64_t n = (spec->low + spec->high) / MEM_PAGE / PAGES_A_COUNT;
+
+    if (n < COUNTS_MIN)
+        return COUNTS_MIN;
+    return n < COUNTS_MAX ? (uint32_t)n : COUNTS_MAX;
+}
+
+/* Bytes of each node. */
+static void read_totals(struct page_loop *l)
+{
+    for (unsigned n = 0; n < l->spec.machine.nnodes; n++) {
+        int host = l->spec.node_host[n];
+        long long left, all = host >= 0 ? numa_node_size64(host, &left) : 0;
+
+        l->total[n] = all > 0 ? (uint64_t)all : 0;
+    }
+}
+
+/* Frees what loop_start() made; no thread. */
+static void loop_free(struct page_loop *l)
+{
+    source_stop(&l->source);
+    policy_exit(&l->policy);
+    counters_exit(&l->counters);
+    free(l->act);
+    pthread_cond_destroy(&l->wake);
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+}
+
+/* The source, at last. */
+static int start_source(struct page_loop *l, struct err *err)
+{
+    struct source_spec spec = {.pager = l->spec.pager,
+                               .counters = &l->counters,
+                               .nnodes = l->spec.machine.nnodes,
+                               .node_host = l->spec.node_host,
+                               .interval_ns = l->spec.interval_ns,
+                               .cpus = l->spec.cpus,
+                               .share = l->spec.sample_share,
+                               .low = l->spec.low,
+                               .high = l->spec.high};
+
+    return source_start(&l->source, l->spec.source, &spec, err);
+}
+
+int loop_start(struct page_loop **out, const struct loop_spec *spec, struct err *err)
+{
+    struct page_loop *l = xcalloc(1, sizeof(*l));
+    pthread_condattr_t attr;
+    int r;
+
+    l->spec = *spec;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&l->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&l->lock, NULL);
+    l->act = xcalloc(ACTIONS, sizeof(*l->act));
+    l->figures.policy = spec->policy->name;
+    l->figures.source = spec->source->name;
+    l->figures.interval_ns = spec->interval_ns;
+    l->figures.cpus = spec->cpus;
+    read_totals(l);
+    r = counters_init(&l->counters, counts(spec));
+    if (!r)
+        r = policy_init(&l->policy, spec->policy, &l->spec.machine, &l->spec.tune,
+                        counts(spec));
+    if (r)
+        fail(err, EXIT_MEMORY, ENOMEM, "no memory for the counters of pages");
+    else
+        r = start_source(l, err);
+    if (!r) {
+        r = pthread_create(&l->thread, NULL, pager_thread, l);
+        if (r)
+            r = fail_errno(err, EXIT_INTERNAL, r, "pthread_create for the pager");
+    }
+    if (r) {
+        loop_free(l);
+        return r;
+    }
+    *out = l;
+    return 0;
+}
+
+void loop_stop(struct page_loop *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->stop = true;
+    pthread_cond_broadcast(&l->wake);
+    pthread_mutex_unlock(&l->lock);
+    pthread_join(l->thread, NULL);
+    loop_free(l);
+}
+
+void loop_pause(struct page_loop *l, bool paused)
+{
+    pthread_mutex_lock(&l->lock);
+    l->paused = paused;
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* ---- looking ---- */
+
+void loop_figures(struct page_loop *l, struct loop_figures *out)
+{
+    pthread_mutex_lock(&l->lock);
+    *out = l->figures;
+    out->decided = l->policy.numbers;
+    out->writes = l->source.writes;
+    out->rate = l->source.ops->rate ? l->source.ops->rate(&l->source) : 0;
+    memcpy(out->local, l->source.local, sizeof(out->local));
+    memcpy(out->remote, l->source.remote, sizeof(out->remote));
+    pthread_mutex_unlock(&l->lock);
+    pager_stats(l->spec.pager, &out->done);
+    out->fault_ns = pager_fault_ns(l->spec.pager);
+}
+
+void loop_use(struct page_loop *l, uint64_t gfn, struct page_use *use)
+{
+    pthread_mutex_lock(&l->lock);
+    counters_get(&l->counters, gfn, use);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void loop_uses(struct page_loop *l, void (*see)(void *arg, const struct page_use *use),
+               void *arg)
+{
+    struct page_use *use = xcalloc(1, sizeof(*use));
+    uint32_t at = 0;
+    bool more = true;
+
+    while (more) {
+        pthread_mutex_lock(&l->lock);
+        for (unsigned i = 0; more && i < USES; i++) {
+            more = counters_walk(&l->counters, &at, use);
+            if (more)
+                see(arg, use);
+        }
+        pthread_mutex_unlock(&l->lock);
+    }
+    free(use);
+}
+
+void loop_heat(struct page_loop *l, uint64_t *sum, uint64_t n)
+{
+    struct page_use use = {.n = 0};
+    uint32_t at = 0;
+
+    pthread_mutex_lock(&l->lock);
+    while (counters_walk(&l->counters, &at, &use)) {
+        uint64_t block = (use.page & ~PAGE_BLOCK) / PAGEMAP_BLOCK;
+
+        for (unsigned i = 0; i < use.n && block < n; i++)
+            sum[block] += (uint64_t)use.use[i].reads + use.use[i].writes;
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+void loop_rehome(struct page_loop *l, int from, int to)
+{
+    pthread_mutex_lock(&l->lock);
+    for (unsigned n = 0; n < l->spec.machine.nnodes; n++)
+        if (l->spec.node_host[n] == from)
+            l->spec.node_host[n] = to;
+    read_totals(l);
+    l->looked_ns = 0;
+    pthread_mutex_unlock(&l->lock);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sampling: pages are revoked in the views that see their master, and the next touch tells who
+ * uses them.  A page that was read is let in protected, so that a write which follows is told as
+ * well; then it is open as before.  What is told waits in two rings until the pager's thread asks.
+ *
+ * Why it never changes what the guest sees: a revoked page is out of a page table, not out of the
+ * store; admitting puts the same page back.  A page that is replicated by the time it is touched
+ * comes back protected without a gap (guard.h), or, to a writer, after its collapse.
+ *
+ * A view's first touch of a page that another one has brought into memory comes here as well.
+ * It brings the rest of its block along, but for pages that are revoked or replicated.
+ * Threads: fault threads and the pager's; the pager's lock is held.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "base/err.h"
+#include "numa/counters.h"
+#include "vmm/machine/machine.h"
+#include "vmm/pager/private.h"
+
+#define PAGE_BYTES (1ull << PAGE_SHIFT)
+
+/* ---- making ---- */
+
+/* Memory that is used where it is written only; NULL: none left. */
+static void *sparse(size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return at == MAP_FAILED ? NULL : at;
+}
+
+/* Bytes of a bit for each page, and of the stamps. */
+static size_t bitmap_bytes(const struct pager *p)
+{
+    return ((p->spec.mem->span >> PAGE_SHIFT) + 63) / 64 * 8;
+}
+
+static size_t stamp_bytes(const struct pager *p)
+{
+    return ((p->spec.mem->span >> PAGE_SHIFT) / STAMP_PAGES + 1) * sizeof(uint32_t);
+}
+
+int seen_init(struct pager *p)
+{
+    struct seen *s = &p->seen;
+
+    s->broken = xcalloc(BROKEN_MAX, sizeof(*s->broken));
+    if (!p->spec.samples)
+        return 0;
+    s->touch = sparse(TOUCHES_MAX * sizeof(*s->touch));
+    s->stamp = sparse(stamp_bytes(p));
+    for (unsigned v = 0; v < p->spec.mem->nviews; v++) {
+        s->revoked[v] = sparse(bitmap_bytes(p));
+        if (!s->revoked[v])
+            return -ENOMEM;
+    }
+    return s->touch && s->stamp ? 0 : -ENOMEM;
+}
+
+void seen_exit(struct pager *p)
+{
+    struct seen *s = &p->seen;
+
+    free(s->broken);
+    if (s->touch)
+        munmap(s->touch, TOUCHES_MAX * sizeof(*s->touch));
+    if (s->stamp)
+        munmap(s->stamp, stamp_bytes(p));
+    for (unsigned v = 0; v < p->spec.mem->nviews; v++)
+        if (s->revoked[v])
+            munmap(s->revoked[v], bitmap_bytes(p));
+    *s = (struct seen){0};
+}
+
+/* ---- what was revoked ---- */
+
+static bool is_revoked(const struct pager *p, unsigned view, uint64_t gfn)
+{
+    return p->seen.revoked[view][gfn / 64] >> gfn % 64 & 1;
+}
+
+static void set_revoked(struct pager *p, unsigned view, uint64_t gfn, bool on)
+{
+    uint64_t bit = 1ull << gfn % 64, *word = &p->seen.revoked[view][gfn / 64];
+
+    *word = on ? *word | bit : *word & ~bit;
+}
+
+/* How long ago a page was revoked, ns. */
+static uint64_t revoked_for(const struct pager *p, uint64_t gfn)
+{
+    uint32_t now = (uint32_t)(machine_now_ns() >> STAMP_SHIFT);
+
+    return (uint64_t)(now - p->seen.stamp[gfn / STAMP_PAGES]) << STAMP_SHIFT;
+}
+
+/* ---- telling ---- */
+
+static void put(struct pager *p, const struct pager_touch *t)
+{
+    struct seen *s = &p->seen;
+
+    p->stats.touches++;
+    if (s->touch_in - s->touch_out == TOUCHES_MAX)
+        p->stats.lost++;
+    else
+        s->touch[s->touch_in++ % TOUCHES_MAX] = *t;
+}
+
+void seen_touch(struct pager *p, unsigned view, uint64_t gfn, bool write)
+{
+    struct pager_touch t = {
+        .gfn = gfn, .node = p->spec.view_node[view], .write = write, .after_ns = UINT64_MAX};
+
+    if (!p->spec.samples)
+        return;
+    if (is_revoked(p, view, gfn))
+        t.after_ns = revoked_for(p, gfn);
+    put(p, &t);
+}
+
+void seen_broken(struct pager *p, uint64_t gfn)
+{
+    struct seen *s = &p->seen;
+
+    if (s->broken_in - s->broken_out == BROKEN_MAX)
+        p->stats.lost++;
+    else
+        s->broken[s->broken_in++ % BROKEN_MAX] = gfn;
+}
+
+unsigned pager_touches(struct pager *p, struct pager_touch *out, unsigned most)
+{
+    struct seen *s = &p->seen;
+    unsigned n = 0;
+
+    pthread_mutex_lock(&p->lock);
+    for (; n < most && s->touch_out < s->touch_in; n++)
+        out[n] = s->touch[s->touch_out++ % TOUCHES_MAX];
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+unsigned pager_broken(struct pager *p, uint64_t *gfn, unsigned most)
+{
+    struct seen *s = &p->seen;
+    unsigned n = 0;
+
+    pthread_mutex_lock(&p->lock);
+    for (; n < most && s->broken_out < s->broken_in; n++)
+        gfn[n] = s->broken[s->broken_out++ % BROKEN_MAX];
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+/* ---- touches ---- */
+
+/* True if a page may come in with its neighbours. */
+static bool comes_along(const struct pager *p, unsigned view, uint64_t gfn)
+{
+    return !is_revoked(p, view, gfn) && pagemap_get(p->map, gfn).state == PAGE_PRIVATE;
+}
+
+/* Lets the rest of a block in, run by run. */
+static void admit_around(struct pager *p, unsigned view, uint64_t gfn)
+{
+    uint64_t first = gfn & ~(uint64_t)(PAGEMAP_BLOCK - 1), end = first + PAGEMAP_BLOCK, run;
+
+    if (end > first + clip(p, first, PAGEMAP_BLOCK))
+        end = first + clip(p, first, PAGEMAP_BLOCK);
+    for (uint64_t at = first; at < end; at += run + 1) {
+        for (run = 0; at + run < end && comes_along(p, view, at + run);)
+            run++;
+        if (run)
+            guard_admit(&p->guard[view], at << PAGE_SHIFT, run << PAGE_SHIFT, ADMIT_OPEN);
+    }
+}
+
+/* Lets a page in that is its master's only copy. */
+static void admit_private(struct pager *p, unsigned view, uint64_t gfn, bool write,
+                          bool sampled)
+{
+    const struct guard *g = &p->guard[view];
+    uint64_t gpa = gfn << PAGE_SHIFT;
+
+    if (write) /* it may still be protected from before */
+        (void)guard_open(g, gpa, PAGE_BYTES);
+    guard_admit(g, gpa, PAGE_BYTES, write || !sampled ? ADMIT_OPEN : ADMIT_WATCHED);
+    if (!sampled)
+        admit_around(p, view, gfn);
+}
+
+void page_touched(struct pager *p, unsigned view, uint64_t gfn, bool write)
+{
+    bool sampled;
+    struct page_info u;
+
+    if (!clip(p, gfn, 1))
+        return;
+    u = pagemap_get(p->map, gfn);
+    sampled = is_revoked(p, view, gfn);
+    seen_touch(p, view, gfn, write);
+    set_revoked(p, view, gfn, false);
+    if (u.state == PAGE_PRIVATE) {
+        admit_private(p, view, gfn, write, sampled);
+    } else if (write && u.state == PAGE_REPLICATED) {
+        collapse_range(p, u.first, u.pages);
+        p->changes++;
+        seen_broken(p, u.first | (u.pages > 1 ? PAGE_BLOCK : 0));
+        admit_private(p, view, gfn, true, true);
+    } else {
+        guard_admit(&p->guard[view], gfn << PAGE_SHIFT, PAGE_BYTES, ADMIT_PROTECTED);
+    }
+}
+
+/* ---- revoking ---- */
+
+/* Pages of [gfn, end) that a view sees alike: masters, or replicas. */
+static uint64_t alike(const struct pager *p, unsigned view, uint64_t gfn, uint64_t end,
+                      bool *master)
+{
+    uint64_t n = 0;
+
+    for (; gfn + n < end; n++) {
+        struct page_info u = pagemap_get(p->map, gfn + n);
+        bool m = !sees_replica(&u, p->spec.view_node[view]);
+
+        if (n && m != *master)
+            break;
+        *master = m;
+    }
+    return n;
+}
+
+/* Revokes what a view sees of the masters of [gfn, end). */
+static void revoke_in(struct pager *p, unsigned view, uint64_t gfn, uint64_t end)
+{
+    bool master = false;
+
+    for (uint64_t run; gfn < end; gfn += run) {
+        run = alike(p, view, gfn, end, &master);
+        if (!master || guard_revoke(&p->guard[view], gfn << PAGE_SHIFT, run << PAGE_SHIFT))
+            continue;
+        for (uint64_t k = 0; k < run; k++)
+            set_revoked(p, view, gfn + k, true);
+        p->stats.revoked += run;
+    }
+}
+
+void pager_revoke(struct pager *p, uint64_t gfn, uint64_t n)
+{
+    uint64_t since, end;
+
+    INVARIANT(p->spec.samples, "pager: revoke without sampling");
+    since = enter(p, false);
+    end = gfn + clip(p, gfn, n);
+    for (uint64_t at = gfn; at < end; at++)
+        p->seen.stamp[at / STAMP_PAGES] = (uint32_t)(machine_now_ns() >> STAMP_SHIFT);
+    for (unsigned v = 0; v < p->nviews; v++)
+        revoke_in(p, v, gfn, end);
+    leave(p, since);
+}

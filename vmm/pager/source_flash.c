@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The source `flash`: the machine itself counts, for each page of its memory and each node, how
+ * often the node's CPUs missed on it and wrote to it (numa/flash.h); this reads what has changed
+ * and says it of the guest's pages, which vmm/pager/framemap.h knows.
+ *
+ * Only frames of the guest are looked at.  A frame has a mark, the sum of its counters when last
+ * seen; where that differs the counters are compared one by one with the copy kept of them.  A
+ * frame that is new to us begins with a copy of the counters as they are: what was counted before
+ * was somebody else's use of it, or the copying of the page.  So do the frames of pages that the
+ * pager has just acted upon.
+ *
+ * The frame's number says on which node it is, so the page map learns where masters are.
+ *
+ * Cost: at most spec.share of the guest's CPU time; what is not reached in an interval comes in
+ * the next, with all its counts.  Numbers are the machine's: whole, but not of one moment.
+ * Threads: source.h.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "base/err.h"
+#include "numa/flash.h"
+#include "numa/policy.h"
+#include "vmm/machine/mem.h"
+#include "vmm/pager/framemap.h"
+#include "vmm/pager/pager.h"
+#include "vmm/pager/source.h"
+
+#define FOUR_GIB (UINT64_C(1) << 32)
+
+enum {
+    LOOK = 128,     /* changed frames between two looks at the clock */
+    SCAN_WORK = 16, /* of these, what a group costs where nothing has changed */
+    NODE_NONE = -1  /* a node of the host that is none of the guest's */
+};
+
+/* State. */
+struct flash {
+    struct memsys_header *h; /* shared with the machine */
+    const uint64_t *count;  /* its counters: nnodes words a page, misses and writes in halves */
+    uint64_t *old;          /* as they were when last looked at; sparse */
+    struct framemap frames; /* whose they are */
+    uint64_t low;           /* bytes of the machine's memory below 4 GiB */
+    uint64_t budget_ns;     /* CPU time that an interval's work may take */
+    uint64_t groups;        /* of frames */
+    uint64_t cursor, left;  /* group that comes next, and how many are to be looked at */
+    uint64_t resets, toggles;   /* of the header when last looked at */
+    unsigned nnodes;            /* of the machine */
+    int8_t index[MEMSYS_NODES]; /* our node of each of the machine's */
+};
+
+/* ---- frames ---- */
+
+/* False: the machine has no counters for a frame. */
+static bool counted(const struct flash *f, uint64_t frame)
+{
+    return flash_page(frame * MEMSYS_PAGE, f->low) < f->h->pages;
+}
+
+/* The first word of a frame's counters. */
+static uint64_t word_of(const struct flash *f, uint64_t frame)
+{
+    return flash_page(frame * MEMSYS_PAGE, f->low) * f->nnodes;
+}
+
+/* Our node that a frame is on. */
+static int node_of(const struct flash *f, uint64_t frame)
+{
+    return f->index[flash_page(frame * MEMSYS_PAGE, f->low) / (f->h->node_bytes / MEMSYS_PAGE)];
+}
+
+/* A word of counters now. */
+static uint64_t look(const struct flash *f, uint64_t word)
+{
+    return __atomic_load_n(&f->count[word], __ATOMIC_RELAXED);
+}
+
+/* The sum of a frame's counters, as its mark keeps it. */
+static uint16_t sum_of(const struct flash *f, uint64_t word)
+{
+    uint64_t sum = 0;
+
+    for (unsigned n = 0; n < f->nnodes; n++)
+        sum += look(f, word + n);
+    return (uint16_t)(sum + (sum >> 16) + (sum >> 32) + (sum >> 48));
+}
+
+/* The master is on the frame's node: if the page map believes something else, tells it. */
+static void tell_node(const struct flash *f, uint64_t gfn, uint64_t frame)
+{
+    struct page_info u = pagemap_get(pager_map(f->frames.pager), gfn);
+    int node = node_of(f, frame);
+
+    if (node != NODE_NONE && u.state == PAGE_PRIVATE && u.node != node)
+        pager_place(f->frames.pager, gfn, (unsigned)node);
+}
+
+/* Counting begins anew for a frame. */
+static void frame_found(void *arg, uint64_t gfn, uint64_t frame)
+{
+    struct flash *f = arg;
+    struct frame *fr = &f->frames.frame[frame];
+    uint64_t word = word_of(f, frame);
+
+    if (!counted(f, frame))
+        return;
+    fr->mark = sum_of(f, word);
+    for (unsigned n = 0; n < f->nnodes; n++)
+        f->old[word + n] = look(f, word + n);
+    if (!(fr->owner & FRAME_COPY))
+        tell_node(f, gfn, frame);
+}
+
+/* Whether the frame is on the node where the page's master is to be, or is a replica. */
+static bool agrees(const struct flash *f, uint64_t gfn, uint64_t frame)
+{
+    int node = node_of(f, frame);
+
+    return f->frames.frame[frame].owner & FRAME_COPY || node == NODE_NONE ||
+           pagemap_get(pager_map(f->frames.pager), gfn).node == node;
+}
+
+/* The page that a frame holds, beyond doubt; false: none. */
+static bool page_in(struct flash *f, uint64_t frame, uint64_t *gfn)
+{
+    if (!framemap_find(&f->frames, frame, gfn))
+        return false;
+    if (agrees(f, *gfn, frame))
+        return true;
+    if (!framemap_confirm(&f->frames, frame) || !framemap_find(&f->frames, frame, gfn))
+        return false;
+    if (!(f->frames.frame[frame].owner & FRAME_COPY))
+        tell_node(f, *gfn, frame);
+    return true;
+}
+
+/* ---- counters ---- */
+
+/* How much a counter has grown; after a reset it begins at 0. */
+static uint32_t grown(uint32_t now, uint32_t before)
+{
+    return now >= before ? now - before : now;
+}
+
+/* So many samples' worth, as far as it goes into 32 bits. */
+static uint32_t times(uint32_t n, uint32_t sample)
+{
+    uint64_t all = (uint64_t)n * sample;
+
+    return all < UINT32_MAX ? (uint32_t)all : UINT32_MAX;
+}
+
+/* What a node did between two states of its counters. */
+static struct node_use use_between(uint64_t now, uint64_t before, uint32_t sample)
+{
+    uint32_t misses = grown((uint32_t)now, (uint32_t)before);
+    uint32_t writes = grown((uint32_t)(now >> 32), (uint32_t)(before >> 32));
+
+    /* Lines that were there already, and only had to be had for writing, did not miss. */
+    return (struct node_use){.reads = misses > writes ? times(misses - writes, sample) : 0,
+                             .writes = times(writes, sample)};
+}
+
+/* A frame's counters have changed. */
+static void count(struct source *s, uint64_t frame, uint16_t sum)
+{
+    struct flash *f = s->own;
+    uint64_t word = word_of(f, frame), gfn;
+    bool ours = page_in(f, frame, &gfn);
+
+    if (!ours)
+        return;
+    f->frames.frame[frame].mark = sum;
+    for (unsigned n = 0; n < f->nnodes; n++) {
+        uint64_t now = look(f, word + n);
+        struct node_use use = use_between(now, f->old[word + n], f->h->sample);
+
+        f->old[word + n] = now;
+        if (f->index[n] == NODE_NONE || !(use.reads | use.writes))
+            continue;
+        use.node = (uint8_t)f->index[n];
+        (void)source_saw(s, gfn, use);
+    }
+}
+
+/* Looks at the frames of a group; how many have changed. */
+static unsigned scan_group(struct source *s, uint64_t group)
+{
+    struct flash *f = s->own;
+    uint64_t frame = group * FRAMEMAP_GROUP, end = frame + FRAMEMAP_GROUP;
+    unsigned changed = 0;
+
+    if (end > f->frames.nframes)
+        end = f->frames.nframes;
+    for (; frame < end; frame++) {
+        uint16_t sum;
+
+        if (!f->frames.frame[frame].owner || !counted(f, frame))
+            continue;
+        sum = sum_of(f, word_of(f, frame));
+        if (sum == f->frames.frame[frame].mark)
+            continue;
+        count(s, frame, sum);
+        changed++;
+    }
+    return changed;
+}
+
+/* Goes on with the groups, once round at most and until so much CPU time was used. */
+static void scan(struct source *s, uint64_t until_ns)
+{
+    struct flash *f = s->own;
+    unsigned work = 0;
+
+    while (f->left) {
+        uint64_t group = f->cursor;
+
+        f->cursor = (group + 1) % f->groups;
+        f->left--;
+        if (!f->frames.group[group])
+            continue;
+        work += SCAN_WORK + scan_group(s, group);
+        if (work < LOOK)
+            continue;
+        work = 0;
+        if (framemap_clock() >= until_ns)
+            break;
+    }
+}
+
+/* The machine's counters have been zeroed: so are the copies. */
+static void begin_anew(struct flash *f)
+{
+    (void)madvise(f->old, f->h->pages * f->nnodes * sizeof(*f->old), MADV_DONTNEED);
+    for (uint64_t g = 0; g < f->groups; g++)
+        for (uint64_t i = 0; f->frames.group[g] && i < FRAMEMAP_GROUP; i++)
+            f->frames.frame[g * FRAMEMAP_GROUP + i].mark = 0;
+}
+
+static void collect(struct source *s)
+{
+    struct flash *f = s->own;
+    uint64_t began = framemap_clock();
+    uint64_t resets = __atomic_load_n(&f->h->resets, __ATOMIC_ACQUIRE);
+    uint64_t toggles = __atomic_load_n(&f->h->toggles, __ATOMIC_ACQUIRE);
+
+    if (resets != f->resets)
+        begin_anew(f);
+    if (__atomic_load_n(&f->h->on, __ATOMIC_ACQUIRE) || resets != f->resets ||
+        toggles != f->toggles)
+        f->left = f->groups;
+    f->resets = resets;
+    f->toggles = toggles;
+    framemap_refresh(&f->frames, began + f->budget_ns / 2);
+    scan(s, began + f->budget_ns);
+}
+
+/* ---- actions ---- */
+
+/* Pages of an action. */
+static uint64_t pages_of(const struct action *a)
+{
+    return a->page & PAGE_BLOCK ? PAGEMAP_BLOCK : 1;
+}
+
+static void acted(struct source *s, const struct action *acts, unsigned n)
+{
+    struct flash *f = s->own;
+
+    for (unsigned i = 0, next; i < n; i = next) {
+        uint64_t gfn = acts[i].page & ~PAGE_BLOCK, pages = pages_of(&acts[i]);
+
+        for (next = i + 1; next < n && (acts[next].page & ~PAGE_BLOCK) == gfn + pages; next++)
+            pages += pages_of(&acts[next]);
+        framemap_read(&f->frames, gfn, pages);
+        framemap_changed(&f->frames, gfn, pages);
+    }
+}
+
+/* ---- the source ---- */
+
+static bool found(char *why, unsigned len)
+{
+    struct memsys_header *h = flash_open(NULL, why, len);
+
+    if (!h)
+        return false;
+    flash_close(h);
+    if (flash_low_memory())
+        return framemap_allowed(why, len);
+    snprintf(why, len, "/proc/iomem does not tell where the machine's memory is (be root)");
+    return false;
+}
+
+static void stop(struct source *s)
+{
+    struct flash *f = s->own;
+
+    if (!f)
+        return;
+    if (f->frames.pager)
+        framemap_exit(&f->frames);
+    if (f->h && f->old)
+        munmap(f->old, f->h->pages * f->nnodes * sizeof(*f->old));
+    flash_close(f->h);
+    free(f);
+    s->own = NULL;
+}
+
+/* Our node of each of the machine's; false: the guest is on none of them. */
+static bool match_nodes(struct flash *f, const struct source_spec *spec)
+{
+    bool some = false;
+
+    for (unsigned n = 0; n < MEMSYS_NODES; n++) {
+        f->index[n] = NODE_NONE;
+        for (unsigned k = 0; k < spec->nnodes && n < f->nnodes; k++)
+            if (spec->node_host[k] == (int)n)
+                f->index[n] = (int8_t)k;
+        some |= f->index[n] != NODE_NONE;
+    }
+    return some;
+}
+
+/* The copy of the counters, and the map. */
+static int make(struct flash *f, const struct source_spec *spec, struct err *err)
+{
+    uint64_t bytes = f->h->pages * MEMSYS_PAGE;
+    uint64_t top = bytes <= f->low ? bytes : FOUR_GIB + bytes - f->low;
+
+    f->old = mmap(NULL, f->h->pages * f->nnodes * sizeof(*f->old), PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (f->old == MAP_FAILED) {
+        f->old = NULL;
+        return fail_errno(err, EXIT_MEMORY, errno, "the copy of the machine's counters: mmap");
+    }
+    f->groups = (top / MEMSYS_PAGE + FRAMEMAP_GROUP - 1) / FRAMEMAP_GROUP;
+    return framemap_init(&f->frames, spec->pager, top / MEMSYS_PAGE, err);
+}
+
+static int start(struct source *s, struct err *err)
+{
+    const struct source_spec *spec = &s->spec;
+    struct flash *f = xcalloc(1, sizeof(*f));
+    char why[300];
+    int r;
+
+    s->own = f;
+    f->h = flash_open(spec->region, why, sizeof(why));
+    f->low = flash_low_memory();
+    f->frames.pagemap = -1;
+    if (!f->h || !f->low) {
+        r = fail(err, EXIT_RESOURCE, ENODEV, "sampling by flash: %s",
+                 f->h ? "/proc/iomem does not tell where the machine's memory is" : why);
+        stop(s);
+        return r;
+    }
+    f->nnodes = f->h->nnodes;
+    f->count = (const uint64_t *)((const char *)f->h + f->h->pages_at);
+    f->budget_ns = spec->interval_ns / 1000 * spec->share * spec->cpus;
+    f->resets = f->h->resets;
+    f->toggles = f->h->toggles;
+    r = match_nodes(f, spec) ? make(f, spec, err)
+                             : fail(err, EXIT_RESOURCE, ENODEV,
+                                    "sampling by flash: the guest is on none of the machine's "
+                                    "%u nodes",
+                                    f->nnodes);
+    if (r) {
+        stop(s);
+        return r;
+    }
+    f->frames.found = frame_found;
+    f->frames.arg = f;
+    return 0;
+}
+
+const struct source_ops source_flash = {
+    .name = "flash",
+    .about = "counters per page and node that the machine keeps (the lab's does)",
+    .found = found,
+    .start = start,
+    .collect = collect,
+    .acted = acted,
+    .stop = stop,
+};
