@@ -186,7 +186,9 @@ static const struct command commands[] = {
      cmd_balloon},
     {"rehome", "GUEST FROM TO",
      "Move a guest from one node of the host to another, memory and all",
-     "  --now   do not wait until its memory is there; `disco stat` tells how far it is\n" SITE_HELP, cmd_rehome},
+     "  --now   do not wait until its memory is there; `disco stat` tells how far it "
+     "is\n" SITE_HELP,
+     cmd_rehome},
     {"move", "GUEST VCPU VIEW", "Move a virtual CPU to another of its guest's views", SITE_HELP,
      cmd_move},
     {"wait", "[GUEST] [--timeout SECONDS]", "Wait until a guest, or all, have ended",

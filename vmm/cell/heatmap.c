@@ -7,9 +7,12 @@
  * Runs on io0, which serves devices too, so its time and its text are bounded: H1: at most LOOKS
  * pages are looked at, of larger guests some for all of their neighbours; what is known of uses
  * is bounded by the counters.  H2: so many cells that the text stays below TEXT_MOST, or nearly.
- * Reads the page map without a lock, so cells of one map may be some milliseconds apart.
+ * Reads the page map without a lock, so cells of one map may be some milliseconds apart.  Of
+ * private pages the map only knows as much as the policy needed to; so some of each cell, its
+ * samples, are asked of the kernel, and the cell's private pages are dealt out like them.
  */
 #include <jansson.h>
+#include <numaif.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,11 +25,12 @@
 #include "vmm/pager/pager.h"
 
 enum {
-    CELLS_MOST = 4096,   /* cells */
-    PAGES_LEAST = 16,    /* in a cell */
-    LOOKS = 1 << 18,     /* pages looked at (H1) */
-    RUN = 8,             /* of these, so many side by side when not all are looked at */
-    RUN_ALL = 512,       /* and when all are */
+    CELLS_MOST = 4096, /* cells */
+    PAGES_LEAST = 16,  /* in a cell */
+    LOOKS = 1 << 18,   /* pages looked at (H1) */
+    RUN = 8,           /* of these, so many side by side when not all are looked at */
+    RUN_ALL = 512,     /* and when all are */
+    ASKED = 32768, /* pages the kernel is asked for, times the mappings it is asked in (H1) */
     TEXT_MOST = 3 << 20, /* bytes of JSON (H2); less than PROTO_MAX_BODY */
     TEXT_CELL = 128,     /* of these a cell's own */
     TEXT_NODE = 64,      /* and for each node */
@@ -49,6 +53,9 @@ struct heat {
     unsigned nlow, n;            /* cells below the hole, and all */
     uint64_t *count;             /* [n][KINDS][nnodes] */
     uint64_t *absent;            /* [n], pages that are not in memory */
+    unsigned nsamples;           /* of a cell, at most */
+    uint64_t *sample;            /* [n][nsamples], gfns of private pages */
+    unsigned *taken;             /* [n], entries of sample that are filled */
 };
 
 /* ---- cells ---- */
@@ -76,6 +83,10 @@ static void cut(struct heat *h)
     h->n = h->nlow + cells_of(h->high, h->size);
     h->count = xcalloc((size_t)h->n * KINDS * h->nnodes, sizeof(*h->count));
     h->absent = xcalloc(h->n, sizeof(*h->absent));
+    h->nsamples = ASKED / (h->mem->nviews + 1) / h->n;
+    h->nsamples += !h->nsamples;
+    h->sample = xcalloc((size_t)h->n * h->nsamples, sizeof(*h->sample));
+    h->taken = xcalloc(h->n, sizeof(*h->taken));
 }
 
 /* Number of the cell that a page is in; h->n: it is no RAM. */
@@ -111,6 +122,15 @@ static uint64_t *counts(const struct heat *h, unsigned cell, enum kind kind)
     return h->count + ((size_t)cell * KINDS + kind) * h->nnodes;
 }
 
+/* Makes a private page a sample if it is its turn. */
+static void sample(const struct heat *h, unsigned cell, uint64_t gfn)
+{
+    uint64_t every = h->size / h->step / h->nsamples;
+
+    if (h->taken[cell] < h->nsamples && gfn % h->size / h->step >= h->taken[cell] * every)
+        h->sample[(size_t)cell * h->nsamples + h->taken[cell]++] = gfn;
+}
+
 /* Counts a page that is in memory, as so many. */
 static void count(const struct heat *h, unsigned cell, const struct page_info *u, uint64_t as)
 {
@@ -137,10 +157,13 @@ static void look(const struct heat *h, uint64_t gfn, uint64_t n, uint64_t as)
 
         if (gfn + i >= u.first + u.pages)
             u = pagemap_get(h->map, gfn + i);
-        if (there[i] & 1)
+        if (there[i] & 1) {
             count(h, cell, &u, as);
-        else
+            if (u.state == PAGE_PRIVATE)
+                sample(h, cell, gfn + i);
+        } else {
             h->absent[cell] += as;
+        }
     }
 }
 
@@ -155,6 +178,95 @@ static void look_at_range(const struct heat *h, uint64_t gfn, uint64_t pages)
         look(h, gfn, n, len / n);
     }
 }
+
+/* ---- what the kernel says ---- */
+
+/* Samples that are asked for in one mapping after another, until one has them. */
+struct question {
+    unsigned n;     /* entries left */
+    unsigned *cell; /* whose */
+    uint64_t *gfn;  /* page */
+    void **at;      /* where it is in the mapping that is asked now */
+    int *status;    /* the answers: a node of the host, or -errno */
+};
+
+/* Asks in one mapping and counts the answers; what that does not have is left.  False: nobody
+ * answers. */
+static bool ask(struct question *q, uint8_t *base, const struct heat *h, const int *nodes,
+                uint64_t *hits)
+{
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < q->n; i++)
+        q->at[i] = base + q->gfn[i] * MEM_PAGE;
+    if (q->n && move_pages(0, q->n, q->at, NULL, q->status, 0) < 0)
+        return false;
+    for (unsigned i = 0; i < q->n; i++) {
+        unsigned node = 0;
+
+        if (q->status[i] < 0) {
+            q->cell[left] = q->cell[i];
+            q->gfn[left++] = q->gfn[i];
+            continue;
+        }
+        while (node < h->nnodes && nodes[node] != q->status[i])
+            node++;
+        if (node < h->nnodes)
+            hits[(size_t)q->cell[i] * h->nnodes + node]++;
+    }
+    q->n = left;
+    return true;
+}
+
+/* Deals a cell's private pages out as its samples are; with none as the map says. */
+static void deal(const struct heat *h, unsigned cell, const uint64_t *hits)
+{
+    uint64_t *n = counts(h, cell, PRIVATE), pages = 0, sum = 0, given = 0;
+    unsigned most = 0;
+
+    for (unsigned i = 0; i < h->nnodes; i++) {
+        pages += n[i];
+        sum += hits[i];
+        most = hits[i] > hits[most] ? i : most;
+    }
+    for (unsigned i = 0; i < h->nnodes && sum; i++) {
+        n[i] = pages * hits[i] / sum;
+        given += n[i];
+    }
+    if (sum)
+        n[most] += pages - given;
+}
+
+/* Asks the kernel for all samples. */
+static void ask_kernel(const struct heat *h, const int *nodes)
+{
+    size_t most = (size_t)h->n * h->nsamples;
+    struct question q = {.cell = xcalloc(most, sizeof(*q.cell)),
+                         .gfn = xcalloc(most, sizeof(*q.gfn)),
+                         .at = xcalloc(most, sizeof(*q.at)),
+                         .status = xcalloc(most, sizeof(*q.status))};
+    uint64_t *hits = xcalloc((size_t)h->n * h->nnodes, sizeof(*hits));
+    bool answers = true;
+
+    for (unsigned c = 0; c < h->n; c++)
+        for (unsigned i = 0; i < h->taken[c]; i++, q.n++) {
+            q.cell[q.n] = c;
+            q.gfn[q.n] = h->sample[(size_t)c * h->nsamples + i];
+        }
+    for (unsigned v = 0; answers && v < h->mem->nviews; v++)
+        answers = ask(&q, h->mem->view[v], h, nodes, hits);
+    if (answers)
+        (void)ask(&q, h->mem->alias, h, nodes, hits);
+    for (unsigned c = 0; c < h->n; c++)
+        deal(h, c, hits + (size_t)c * h->nnodes);
+    free(q.cell);
+    free(q.gfn);
+    free(q.at);
+    free(q.status);
+    free(hits);
+}
+
+/* ---- use ---- */
 
 /* Adds what is known of the use of a page, or of a block. */
 static void add_use(void *arg, const struct page_use *use)
@@ -283,10 +395,13 @@ char *cell_heatmap(struct cell *c)
     cut(&h);
     look_at_range(&h, 0, h.low);
     look_at_range(&h, MEM_HIGH / MEM_PAGE, h.high);
+    ask_kernel(&h, c->place.nodes);
     if (paging_loop(c))
         loop_uses(paging_loop(c), add_use, &h);
     text = heat_text(&h, c);
     free(h.count);
     free(h.absent);
+    free(h.sample);
+    free(h.taken);
     return text;
 }

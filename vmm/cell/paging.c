@@ -122,23 +122,23 @@ static void fill_pager(struct cell *c, const struct loop_spec *l, struct pager_s
         s->view_node[v] = (uint8_t)index_of(p, p->view_node[v]);
 }
 
-/* Whether a pager makes sense for this guest; said in the log where one was asked for. */
-static bool wanted(const struct cell *c)
+/* Why this guest is to have none; NULL: it is. */
+static const char *unwanted(const struct cell *c)
 {
     const struct policy_ops *policy = policy_by_name(config_policy_name(&c->cfg));
 
-    if (c->m.spec.nviews < 2 || c->place.nnodes < 2 || !policy || !policy->judge)
-        return false;
+    if (!policy || !policy->judge)
+        return "its policy leaves pages where they are put first";
+    if (c->m.spec.nviews < 2)
+        return "it has one view, so its pages have nowhere to go";
+    if (c->place.nnodes < 2)
+        return "it is on one node, so its pages have nowhere to go";
     if (c->cfg.vnuma)
-        log_info("the guest sees its nodes and places its pages itself: policy none");
-    else if (c->cfg.hugetlb)
-        log_info("memory in reserved huge pages stays where it is: policy none");
-    else
-        return true;
-    return false;
+        return "it sees its nodes and places its pages itself";
+    return c->cfg.hugetlb ? "memory in reserved huge pages stays where it is" : NULL;
 }
 
-/* Finds out what stands against a pager; NULL: nothing. */
+/* What on this host stands against a pager; NULL: nothing. */
 static const char *hindrance(const struct source_ops *source, char *why, unsigned len)
 {
     if (!paging_nested())
@@ -148,27 +148,39 @@ static const char *hindrance(const struct source_ops *source, char *why, unsigne
     return source->found(why, len) ? NULL : why;
 }
 
-void paging_make(struct cell *c)
+/* Makes the pager of g; NULL, or why there is none. */
+static const char *make(struct cell *c, struct paging *g, char *why, unsigned len)
 {
-    struct paging *g;
+    const char *against = hindrance(g->spec.source, why, len);
     struct pager_spec spec;
     struct err err = {0};
-    char why[160] = "";
-    const char * not ;
 
-    if (!wanted(c))
+    if (against)
+        return against;
+    fill_pager(c, &g->spec, &spec);
+    if (!pager_new(&g->pager, &spec, &err))
+        return NULL;
+    snprintf(why, len, "%.255s", err.text);
+    return why;
+}
+
+void paging_make(struct cell *c)
+{
+    const char *against = unwanted(c);
+    struct paging *g;
+    char why[256] = "";
+
+    if (against) {
+        snprintf(c->unpaged, sizeof(c->unpaged), "%s", against);
         return;
+    }
     g = xcalloc(1, sizeof(*g));
     fill_loop(c, &g->spec);
-    not = hindrance(g->spec.source, why, sizeof(why));
-    if (!not ) {
-        fill_pager(c, &g->spec, &spec);
-        if (pager_new(&g->pager, &spec, &err))
-            not = err.text;
-    }
-    if (not ) {
+    against = make(c, g, why, sizeof(why));
+    if (against) {
         log_warn("pages stay where they are put first (policy %s is off): %s",
-                 g->spec.policy->name, not );
+                 g->spec.policy->name, against);
+        snprintf(c->unpaged, sizeof(c->unpaged), "%s", against);
         free(g);
         return;
     }
@@ -192,10 +204,15 @@ void paging_free(struct cell *c)
 
 void paging_start(struct cell *c)
 {
+    struct page_loop *loop;
     struct err err = {0};
 
-    if (c->paging && loop_start(&c->paging->loop, &c->paging->spec, &err))
+    if (!c->paging)
+        return;
+    if (loop_start(&loop, &c->paging->spec, &err))
         log_warn("pages stay where they are put first: %s", err.text);
+    else
+        atomic_store(&c->paging->loop, loop);
 }
 
 void paging_stop(struct cell *c)
@@ -290,14 +307,14 @@ static json_t *done_json(const struct loop_figures *f)
 {
     const struct pager_stats *d = &f->done;
 
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "migrated",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "migrated",
                      (json_int_t)d->migrated, "replicated", (json_int_t)d->replicated,
                      "collapsed", (json_int_t)d->collapsed, "evicted", (json_int_t)d->evicted,
                      "write_faults", (json_int_t)d->faults, "stray_faults",
                      (json_int_t)d->stray, "device_writes", (json_int_t)d->device_writes,
                      "refused", (json_int_t)d->refused, "replicas", (json_int_t)d->replicas,
                      "mappings", (json_int_t)d->maps, "mappings_limit",
-                     (json_int_t)d->maps_limit);
+                     (json_int_t)d->maps_limit, "kernel_moves", d->kernel_moves);
 }
 
 /* What was sampled. */
@@ -331,7 +348,7 @@ struct json_t *paging_json(struct cell *c, const struct mem_usage *used)
     json_t *nodes, *o;
 
     if (!g)
-        return json_null();
+        return json_pack("{s:s, s:s}", "policy", "none", "why", c->unpaged);
     f = xcalloc(1, sizeof(*f));
     s = xcalloc(1, sizeof(*s));
     nodes = json_array();

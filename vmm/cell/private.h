@@ -44,6 +44,7 @@ struct cell {
     struct machine m;       /* CPUs and memory */
     bool made;              /* m is initialised */
     struct rehome *rehome;  /* the last move of memory; NULL: none */
+    char unpaged[256];      /* why there is no pager, where there is none */
     struct paging *paging;  /* who works on pages; NULL: nobody */
     struct evloop io;       /* loop of io0 */
     pthread_t io_thread;    /* io0 */

@@ -59,10 +59,10 @@ static void node_row(struct table *t, const json_t *n, const char *name)
 /* Adds a node's figure to the sum's, where it has it. */
 static void add_to(json_t *sum, const json_t *n, const char *key)
 {
+    uint64_t all = member_count(sum, key) + member_count(n, key);
+
     if (json_is_number(json_object_get(n, key)))
-        json_object_set_new(
-            sum, key,
-            json_integer((json_int_t)(member_count(sum, key) + member_count(n, key))));
+        json_object_set_new(sum, key, json_integer((json_int_t)all));
 }
 
 /* The table of nodes, with a line of sums. */

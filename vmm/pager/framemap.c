@@ -321,18 +321,19 @@ static void look_for_growth(struct framemap *m)
         m->behind = m->chunks;
 }
 
-/* Reads chunks that are due. */
+/* Reads chunks that are due, as far as time goes; the others stay due. */
 static void read_due(struct framemap *m, uint64_t until_ns)
 {
-    unsigned left = 0, i = 0;
+    unsigned left = 0;
+    bool time = true;
 
-    for (; i < m->ndue; i++) {
+    for (unsigned i = 0; i < m->ndue; i++) {
         struct frame_again a = m->due[i];
-        bool fresh;
+        bool due = (int32_t)(m->now - a.due) >= 0;
 
-        if ((int32_t)(m->now - a.due) >= 0 && framemap_clock() < until_ns) {
-            fresh = read_chunk(m, a.chunk) > 0;
-            a.pause = fresh ? AFTER_FOUND : a.pause * 2;
+        time = time && (!due || framemap_clock() < until_ns);
+        if (time && due) {
+            a.pause = read_chunk(m, a.chunk) ? AFTER_FOUND : a.pause * 2;
             a.due = m->now + a.pause;
         }
         if (a.pause > PAUSE_MOST)

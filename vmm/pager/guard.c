@@ -9,7 +9,6 @@
 #include "vmm/pager/guard.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,15 +16,12 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "vmm/pager/features.h"
 
 /* Names that headers before Linux 6.1 and 5.19 lack. */
-#ifndef USERFAULTFD_IOC_NEW
-#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
-#endif
 #ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
@@ -39,21 +35,6 @@
 enum { MESSAGES = 16, AGAIN_MAX = 100000, GUARD_PAGE = 4096 };
 
 /* ---- the descriptor ---- */
-
-/* A userfaultfd that also hears of faults in the kernel: a privilege, or a device file. */
-static int open_uffd(void)
-{
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), dev;
-
-    if (fd >= 0 || (errno != EPERM && errno != ENOSYS))
-        return fd;
-    dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-    if (dev < 0)
-        return -1;
-    fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-    close(dev);
-    return fd;
-}
 
 /* An ioctl on a range, again while the kernel says so; 0 or -errno. */
 static int on_range(const struct guard *g, unsigned long request, void *arg)
@@ -303,12 +284,13 @@ static int take_view(struct guard *g, struct err *err)
 
 int guard_init(struct guard *g, const struct guard_spec *spec, struct err *err)
 {
+    bool by_device;
     int r;
 
     *g = (struct guard){.spec = *spec, .stop = -1};
-    g->uffd = open_uffd();
+    g->uffd = guard_uffd(&by_device);
     if (g->uffd < 0)
-        return fail_errno(err, EXIT_INTERNAL, errno,
+        return fail_errno(err, EXIT_INTERNAL, -g->uffd,
                           "userfaultfd (needs CAP_SYS_PTRACE or access to /dev/userfaultfd)");
     r = handshake(g, err);
     if (!r)
