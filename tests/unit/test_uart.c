@@ -181,7 +181,7 @@ static ssize_t heard(struct rig *r, char *got, size_t cap)
 {
     ssize_t n = read(r->out, got, cap);
 
-    for (int i = 0; n < 0 && i < 100; i++) {
+    for (int i = 0; n < 0 && i < 1000; i++) {
         evloop_once(&r->loop, 10);
         n = read(r->out, got, cap);
     }
