@@ -155,14 +155,27 @@ static void test_respects(void **state)
     add(&p.b, 3, 2, 2, 0);
     add(&p.a, 4, 1, 100, 0); /* written, says one only */
     add(&p.b, 4, 1, 5, 1);
-    add(&p.a, 5, 1, 50, 50); /* a tie agrees with either; a small part is no sharer */
-    add(&p.a, 5, 2, 0, 0);
+    add(&p.a, 5, 1, 50, 49); /* a small part is no sharer */
+    add(&p.a, 5, 2, 1, 0);
     add(&p.b, 5, 1, 99, 1);
     add(&p.b, 5, 2, 2, 0);
     g = compare(&p, 10);
     NEAR(g.who, 0.9);
     NEAR(g.sharers, 0.9);
     NEAR(g.written, 0.9);
+    drop(&p);
+    make(&p);
+    add(&p.a, 1, 1, 400, 0); /* rivals: either may be named */
+    add(&p.a, 1, 2, 300, 0);
+    add(&p.a, 1, 3, 299, 0); /* too little */
+    add(&p.b, 1, 2, 6, 0);
+    add(&p.b, 1, 1, 5, 0);
+    g = compare(&p, 10);
+    NEAR(g.who, 1);
+    NEAR(g.sharers, 1);
+    add(&p.b, 1, 3, 7, 0);
+    g = compare(&p, 10);
+    NEAR(g.who, 0);
     drop(&p);
 }
 

@@ -9,6 +9,7 @@
 #include "vmm/pager/guard.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
@@ -31,6 +32,11 @@
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
 #define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
 #endif
+#ifndef UFFD_FEATURE_POISON /* Linux 6.6 */
+#define UFFD_FEATURE_POISON (1 << 14)
+#endif
+
+#define PM_UFFD_WP (1ull << 57) /* of /proc/self/pagemap: write-protected by userfaultfd */
 
 enum { MESSAGES = 16, AGAIN_MAX = 100000, GUARD_PAGE = 4096 };
 
@@ -70,13 +76,40 @@ static int enrol(const struct guard *g, uint64_t gpa, uint64_t len)
     return on_range(g, UFFDIO_REGISTER, &r);
 }
 
-/* Write-protects a range or not; the latter wakes who waited. */
+/* Whether every page of a range is write-protected, as /proc/self/pagemap says. */
+static bool is_protected(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    uint64_t word[64], at = address(g, gpa) / GUARD_PAGE, end = at + len / GUARD_PAGE;
+
+    for (unsigned n; at < end; at += n) {
+        n = end - at < 64 ? (unsigned)(end - at) : 64;
+        if (pread(g->pagemap, word, n * 8, (off_t)(at * 8)) != (ssize_t)(n * 8))
+            return false;
+        for (unsigned i = 0; i < n; i++)
+            if (!(word[i] & PM_UFFD_WP))
+                return false;
+    }
+    return true;
+}
+
+/*
+ * Write-protects a range or not; the latter wakes who waited.  Before Linux 6.5 the kernel may say
+ * that it has protected pages and has not: it splits a 2 MiB page by unmapping it, a fault maps it
+ * again meanwhile, and what is mapped by 2 MiB is then passed over.  So we look, and do it again.
+ */
 static int protect(const struct guard *g, uint64_t gpa, uint64_t len, bool on)
 {
-    struct uffdio_writeprotect w = {.range = {.start = address(g, gpa), .len = len},
-                                    .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
+    int r;
 
-    return on_range(g, UFFDIO_WRITEPROTECT, &w);
+    for (unsigned i = 0; i < AGAIN_MAX; i++) {
+        struct uffdio_writeprotect w = {.range = {.start = address(g, gpa), .len = len},
+                                        .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
+
+        r = on_range(g, UFFDIO_WRITEPROTECT, &w);
+        if (r || !on || g->true_word || is_protected(g, gpa, len))
+            return r;
+    }
+    return -EBUSY;
 }
 
 /* ---- ranges ---- */
@@ -267,6 +300,7 @@ static int handshake(struct guard *g, struct err *err)
             err, EXIT_INTERNAL, errno,
             "userfaultfd: write-protection of shared memory (Linux 5.19 or newer)");
     g->admits_protected = api.features & UFFD_FEATURE_WP_UNPOPULATED;
+    g->true_word = api.features & UFFD_FEATURE_POISON;
     return 0;
 }
 
@@ -287,12 +321,16 @@ int guard_init(struct guard *g, const struct guard_spec *spec, struct err *err)
     bool by_device;
     int r;
 
-    *g = (struct guard){.spec = *spec, .stop = -1};
+    *g = (struct guard){.spec = *spec, .stop = -1, .pagemap = -1};
     g->uffd = guard_uffd(&by_device);
     if (g->uffd < 0)
         return fail_errno(err, EXIT_INTERNAL, -g->uffd,
                           "userfaultfd (needs CAP_SYS_PTRACE or access to /dev/userfaultfd)");
-    r = handshake(g, err);
+    g->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (g->pagemap < 0)
+        r = fail_errno(err, EXIT_INTERNAL, errno, "/proc/self/pagemap");
+    else
+        r = handshake(g, err);
     if (!r)
         r = take_view(g, err);
     if (!r && !spec->on_vcpu) {
@@ -319,7 +357,9 @@ void guard_exit(struct guard *g)
     }
     if (g->stop >= 0)
         close(g->stop);
+    if (g->pagemap >= 0)
+        close(g->pagemap);
     if (g->uffd >= 0)
         close(g->uffd);
-    *g = (struct guard){.uffd = -1, .stop = -1};
+    *g = (struct guard){.uffd = -1, .stop = -1, .pagemap = -1};
 }

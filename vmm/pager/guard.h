@@ -65,9 +65,11 @@ struct guard {
     struct guard_spec spec; /* constant */
     int uffd;               /* userfaultfd */
     int stop;               /* eventfd: the thread is to end */
+    int pagemap;            /* /proc/self/pagemap: what is protected */
     bool threaded;          /* thread was made */
-    bool admits_protected;  /* the kernel puts a page back and protects it in one step (6.4) */
-    pthread_t thread;       /* faultN */
+    bool true_word;        /* what the kernel says it has protected it has (6.5; told by 6.6) */
+    bool admits_protected; /* the kernel puts a page back and protects it in one step (6.4) */
+    pthread_t thread;      /* faultN */
 };
 
 /* Makes the guard; nothing is protected.  EXIT_INTERNAL where the kernel lacks what is needed

@@ -20,12 +20,13 @@
 #include "vmm/pager/source.h"
 
 enum {
-    ACTIONS = 8192,           /* that are decided in an interval */
-    BROKEN = 1024,            /* broken replicas taken at once */
-    PAGES_A_COUNT = 16,       /* of the guest, for each page that is counted at a time */
-    COUNTS_MIN = 4096,        /* pages counted at a time, at least */
-    COUNTS_MAX = 1 << 20,     /* and at most */
-    USES = 4096,              /* pages told of before the lock is let go */
+    ACTIONS = 8192,       /* that are decided in an interval */
+    BROKEN = 1024,        /* broken replicas taken at once */
+    PAGES_A_COUNT = 16,   /* of the guest, for each page that is counted at a time */
+    COUNTS_MIN = 4096,    /* pages counted at a time, at least */
+    COUNTS_MAX = 1 << 20, /* and at most */
+    USES = 4096,          /* pages told of before the lock is let go */
+    FULL_STEP = 5,        /* percent of a node that must be free beyond that to be not full */
     HOST_LOOK_NS = 1000000000 /* between two looks at what the host has */
 };
 
@@ -40,6 +41,7 @@ struct page_loop {
     uint64_t looked_ns;             /* when the host was last looked at */
     uint64_t total[PAGEMAP_NODES];  /* bytes of each node */
     uint64_t cursor[PAGEMAP_NODES]; /* where next_replica() goes on */
+    bool full[PAGEMAP_NODES];       /* was said to have no memory for replicas */
     uint32_t aged;                  /* interval of the last ageing */
     uint32_t now;                   /* number of the interval */
     uint64_t debt_ns;               /* CPU time that page work took beyond its budget */
@@ -113,7 +115,36 @@ static bool has_cpus(int host)
     return *text >= '0' && *text <= '9';
 }
 
-/* Notes what has become of nodes: pages do not go where no CPU is any more. */
+/* Notes whether a node has CPUs: pages do not go where none is any more. */
+static void look_at_cpus(struct page_loop *l, unsigned n)
+{
+    int host = l->spec.node_host[n];
+    bool gone = host >= 0 && !has_cpus(host), was = l->figures.cpuless[n];
+
+    l->figures.cpuless[n] = gone;
+    if (gone && !was)
+        log_warn("node %d has no CPU any more: vCPUs of its view run elsewhere, no page moves "
+                 "there",
+                 host);
+    else if (was && !gone)
+        log_warn("node %d has CPUs again: pages may move there", host);
+}
+
+/* Notes whether a node has memory that replicas may take; said again only after it had much. */
+static void look_at_memory(struct page_loop *l, unsigned n)
+{
+    uint64_t percent = l->total[n] / 100, spare = pager_spare(l->spec.pager, n);
+
+    if (!l->full[n] && spare < percent * l->spec.tune.keep_free)
+        log_warn("node %d has less than %u %% of its memory free: no replica goes there",
+                 l->spec.node_host[n], l->spec.tune.keep_free);
+    if (spare < percent * l->spec.tune.keep_free)
+        l->full[n] = true;
+    else if (spare > percent * (l->spec.tune.keep_free + FULL_STEP))
+        l->full[n] = false;
+}
+
+/* Looks at the host, once in a while. */
 static void look_at_host(struct page_loop *l)
 {
     uint64_t now = machine_now_ns();
@@ -121,16 +152,8 @@ static void look_at_host(struct page_loop *l)
     if (l->looked_ns && now - l->looked_ns < HOST_LOOK_NS)
         return;
     for (unsigned n = 0; n < l->spec.machine.nnodes; n++) {
-        int host = l->spec.node_host[n];
-        bool gone = host >= 0 && !has_cpus(host), was = l->figures.cpuless[n];
-
-        l->figures.cpuless[n] = gone;
-        if (gone && !was)
-            log_warn("node %d has no CPU any more: vCPUs of its view run elsewhere, no page "
-                     "moves there",
-                     host);
-        else if (was && !gone)
-            log_info("node %d has CPUs again", host);
+        look_at_cpus(l, n);
+        look_at_memory(l, n);
     }
     l->looked_ns = now;
 }

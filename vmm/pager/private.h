@@ -46,6 +46,7 @@ struct pager {
     struct pagemap *map;      /* written under the lock */
     struct pager_stats stats; /* counters */
     struct seen seen;         /* what sampling found */
+    bool said_maps;           /* that mappings are used up */
     uint64_t changes;         /* times that mappings may have been changed, from 1 */
     uint64_t free_ns;         /* when free[] was last asked for, monotonic ns */
     uint64_t

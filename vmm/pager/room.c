@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <sys/sysinfo.h>
 
+#include "base/log.h"
 #include "vmm/machine/machine.h"
 #include "vmm/pager/private.h"
 
@@ -105,8 +106,14 @@ int room_for(struct pager *p, uint64_t gfn, uint64_t n, unsigned node)
     if (p->free[node] < p->spec.keep_free + (n << PAGE_SHIFT))
         return -ENOMEM;
     if (p->stats.maps + 2ull * views_of(p, node) > p->stats.maps_limit &&
-        adds(p, gfn, n, node, true) > 0)
+        adds(p, gfn, n, node, true) > 0) {
+        if (!p->said_maps)
+            log_warn("replicas have all %llu mappings they may have: only neighbours of those "
+                     "there are get any (raise vm.max_map_count)",
+                     (unsigned long long)p->stats.maps_limit);
+        p->said_maps = true;
         return -ENOSPC;
+    }
     return 0;
 }
 

@@ -147,7 +147,7 @@ part() {
 
 # What a healthy kernel never says.
 complaints() {
-	dmesg | grep -E "BUG|WARNING|Oops|[Ll]ockup|stall|blocked for more|hung task|general protection|segfault|Call Trace|\
+	dmesg | grep -vE "ommand line:|stall warnings timeout set" | grep -E "BUG|WARNING|Oops|[Ll]ockup|stall|blocked for more|hung task|general protection|segfault|Call Trace|\
 [Cc]orrupt|[Bb]ad page|rss-counter|trap |traps:|invalid opcode|self-tests.* failed|alg: .*fail|EXT4-fs (error|warning)|I/O error|\
 unstable|warp|backwards|skew|ftrace.*(bug|failed)|Out of memory|double fault"
 }

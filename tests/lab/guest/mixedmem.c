@@ -130,7 +130,7 @@ static void add_by_cas(uint64_t *at, uint64_t n)
 static void add_pair(uint64_t *at, uint64_t n)
 {
     uint64_t low = at[0], high = at[1];
-    int done;
+    int done = 0;
 
     do {
         __asm__ volatile("lock cmpxchg16b (%5)"
