@@ -8,6 +8,7 @@
 #   bench-replay  placement policies by replay (bench/replay)
 #   bench-numa    modelled time of workloads by where a guest's memory is; NUMA_ARGS='--reps 1 ...' (bench/numa/numa
 #                 --help); a quarter of an hour
+#   bench-numa-policies   the same of policies, on two machines (numa.json); NUMA_ARGS; an hour
 #   bench-boot    boot time, CPU time, exits and private memory beside QEMU; BOOT_REPS=5 boots of each
 
 BENCH_BOOT := $(B)/bench/boot
@@ -89,14 +90,24 @@ NUMA := $(B)/bench/numa
 $(addprefix $(NUMA)/,counters alternate): $(NUMA)/%: $(NUMA)/%.o
 	$(CC) $(LINK) -static -o $@ $^
 
-$(NUMA)/report: $(addprefix $(NUMA)/,report.o runs.o table.o stack.o) $(BENCH_LIB)
+$(NUMA)/report: $(addprefix $(NUMA)/,report.o rows.o runs.o table.o stack.o) $(BENCH_LIB)
 	$(CC) $(LINK) -o $@ $^ -ljansson -lm
 
-numa-build: $(B)/disco $(addprefix $(NUMA)/,report counters alternate) $(addprefix $(MEMSYS)/,memsys.so memsys roi)
+$(NUMA)/policies: $(addprefix $(NUMA)/,policies.o policies_md.o rows.o runs.o stack.o) $(BENCH_LIB)
+	$(CC) $(LINK) -o $@ $^ -ljansson -lm
+
+numa-build: $(B)/disco $(addprefix $(NUMA)/,report policies counters alternate) $(addprefix $(MEMSYS)/,memsys.so memsys roi)
 
 bench-numa: numa-build
 	@tools/deps.sh lab
 	@B='$(B)' bench/numa/numa --results docs/results $(NUMA_ARGS)
+
+# What policies that move and copy pages make of it: bench/numa/numa --policies.
+.PHONY: bench-numa-policies
+
+bench-numa-policies: numa-build
+	@tools/deps.sh lab
+	@B='$(B)' bench/numa/numa --policies --results docs/results $(NUMA_ARGS)
 
 # What page work costs on this host.
 .PHONY: bench-pagecost

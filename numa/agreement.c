@@ -15,7 +15,8 @@ enum { BELIEVED, TRIED, TABLES };
 /* What a table knows of a page. */
 struct view {
     uint64_t all, remote; /* uses */
-    uint64_t most;        /* by the nodes that use it most, bit n for node n */
+    unsigned most;        /* node that uses it most */
+    uint64_t rivals;      /* it, and those that use it about as much, bit n for node n */
     unsigned sharers;     /* nodes that use a good part of it */
     bool written;         /* ever */
 };
@@ -116,6 +117,11 @@ static uint32_t known(const struct list *l)
 
 /* ---- pages ---- */
 
+static uint64_t uses(const struct node_use *u)
+{
+    return (uint64_t)u->reads + u->writes;
+}
+
 /* What a table says of a page that the nodes `near` have near. */
 static struct view view_of(const struct counters *c, uint64_t gfn, uint64_t near)
 {
@@ -125,23 +131,22 @@ static struct view view_of(const struct counters *c, uint64_t gfn, uint64_t near
 
     counters_get(c, gfn, &use);
     for (unsigned i = 0; i < use.n; i++) {
-        uint64_t n = (uint64_t)use.use[i].reads + use.use[i].writes;
-        uint64_t bit = UINT64_C(1) << use.use[i].node;
+        uint64_t n = uses(&use.use[i]);
 
         v.all += n;
-        v.remote += near & bit ? 0 : n;
+        v.remote += near >> use.use[i].node & 1 ? 0 : n;
         v.written |= use.use[i].writes > 0;
-        if (n > most)
-            v.most = 0;
-        if (n && n >= most) {
-            v.most |= bit;
+        if (n > most) {
             most = n;
+            v.most = use.use[i].node;
         }
     }
-    for (unsigned i = 0; i < use.n; i++) {
-        uint64_t n = (uint64_t)use.use[i].reads + use.use[i].writes;
+    for (unsigned i = 0; i < use.n && v.all; i++) {
+        uint64_t n = uses(&use.use[i]);
 
         v.sharers += n && n >= v.all / AGREEMENT_SHARER;
+        if (n * 100 >= most * AGREEMENT_RIVAL)
+            v.rivals |= UINT64_C(1) << use.use[i].node;
     }
     return v;
 }
@@ -159,7 +164,7 @@ static void add(struct agreement *out, struct sums *s, const struct view v[TABLE
         return;
     out->both++;
     s->both += v[BELIEVED].all;
-    if (v[BELIEVED].most & v[TRIED].most)
+    if (v[BELIEVED].rivals >> v[TRIED].most & 1)
         s->who += v[BELIEVED].all;
     if ((v[BELIEVED].sharers > 1) == (v[TRIED].sharers > 1))
         s->sharers += v[BELIEVED].all;

@@ -15,8 +15,12 @@
 struct counters;
 struct pagemap;
 
-/* Nodes that use less of a page than one part in so many do not share it. */
-enum { AGREEMENT_SHARER = 8 };
+enum {
+    AGREEMENT_SHARER =
+        8, /* who uses less of a page than one part in so many does not share it */
+    AGREEMENT_RIVAL =
+        75, /* who uses it so many percent as much as another might as well be named */
+};
 
 /* What to compare. */
 struct agreement_spec {
@@ -37,7 +41,7 @@ struct agreement {
     double precision; /* of the tried list: pages where there was use from afar */
     double overlap;   /* of the believed list: pages that are on the other list as well */
     /* of the use believed of pages that both know: by pages where both say that */
-    double who;     /* the same node uses it most */
+    double who;     /* the same node uses it most, or both name one of several rivals */
     double sharers; /* one node uses it, or several */
     double written; /* it is only read, or written */
 };

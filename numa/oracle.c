@@ -169,8 +169,8 @@ static struct path better(struct path a, struct path b)
 }
 
 /* A stretch without writes ends, by an interval in which somebody writes or at the end of all
- * (use->n = 0): perhaps it was better replicated, until the write breaks it or, that being foreseen,
- * until a collapse at the begin of its interval.  Goes on behind that interval. */
+ * (use->n = 0): perhaps it was better replicated, until the write breaks it or, that being
+ * foreseen, until a collapse when its interval begins.  Goes on behind that interval. */
 static void end_stretch(struct search *s, const struct page_use *use, bool hidden)
 {
     uint64_t before[TOPO_MAX_NODES] = {0};

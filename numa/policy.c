@@ -17,6 +17,7 @@ enum {
     BUCKET_EVEN = 8,
     EVICT_MOST = 4096,
     COUNTS_A_LINE = 7,
+    LOOKS_A_COPY = 3,
     PIECE = 64,
     ENOUGH = 3
 };
@@ -232,6 +233,8 @@ static unsigned judge_pages(struct policy *p, const struct policy_input *in, str
     j.enough = ENOUGH * p->tokens;
     while (used < limit && j.cost <= j.enough && j.n < most &&
            counters_next(in->counters, &j.use)) {
+        unsigned before = j.n;
+
         used += 1 + j.use.n / COUNTS_A_LINE;
         if (!j.use.n)
             continue;
@@ -239,6 +242,8 @@ static unsigned judge_pages(struct policy *p, const struct policy_input *in, str
             counters_changed(in->counters, j.use.page);
         else if (!p->ops->resets)
             counters_judged(in->counters, j.use.page, near_of(&j.page), p->tune.calm);
+        if (j.n > before + 1) /* each is ordered and noted */
+            used += (uint64_t)LOOKS_A_COPY * (j.n - before - 1);
     }
     p->looks -= used < p->looks ? used : p->looks;
     return j.n;

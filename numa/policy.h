@@ -6,7 +6,7 @@
  * the same functions.
  *
  * Each interval: counters_add() for what was seen; policy_decide() looks at pages that went
- * wrong (at most tune.examine counts of them), lets the policy judge each, keeps the most
+ * wrong (as many as tune.examine allows), lets the policy judge each, keeps the most
  * useful actions that budget and free memory allow, and ages the counters.  The caller does
  * them, as far as it can. What happens besides is told: policy_collapsed() when a write took
  * a page's replicas away.
@@ -82,26 +82,25 @@ struct policy_pages {
 
 /* Thresholds and limits.  Times in intervals.  numa/policy_tune.c lists them by name. */
 struct policy_tune {
-    uint32_t trigger;   /* misses by one node that make a page hot */
-    uint32_t sharing;   /* misses by another node that make it a sharer */
-    uint32_t write;     /* writes that keep a page from being replicated */
-    uint32_t decay;     /* bits all counts lose per interval; 32: reset */
-    uint32_t horizon;   /* how long use is believed to go on */
-    uint32_t margin;    /* percent of its cost an action must gain */
-    uint32_t dominate;  /* percent of a shared page's use that draw it to one node */
-    uint32_t rest;      /* a page moves once in so many */
-    uint32_t moves;     /* quick moves before a page is left alone */
-    uint32_t freeze;    /* for so long, doubled each time */
-    uint32_t collapses; /* replicas lost at once before a page is left alone */
-    uint32_t quick;     /* a move is quick within so many of the last */
-    uint32_t gate;      /* permille of remote use below which nothing is done */
-    uint32_t keep_free; /* percent of a node's memory that replicas leave free */
-    uint32_t low_free;  /* percent free below which replicas are evicted */
-    uint32_t cpu;       /* permille of the guest's CPU time for actions, on average */
-    uint32_t burst;     /* what was not used may be later, for so many intervals' worth */
-    uint32_t examine;   /* cache lines of counts looked at per interval, on average; what was
-                             * not used may be later, as with cpu; 0: all */
-    uint32_t calm;      /* longest pause between two looks at a page that stays remote */
+    uint32_t trigger;       /* misses by one node that make a page hot */
+    uint32_t sharing;       /* misses by another node that make it a sharer */
+    uint32_t write;         /* writes that keep a page from being replicated */
+    uint32_t decay;         /* bits all counts lose per interval; 32: reset */
+    uint32_t horizon;       /* how long use is believed to go on */
+    uint32_t margin;        /* percent of its cost an action must gain */
+    uint32_t dominate;      /* percent of a shared page's use that draw it to one node */
+    uint32_t rest;          /* a page moves once in so many */
+    uint32_t moves;         /* quick moves before a page is left alone */
+    uint32_t freeze;        /* for so long, doubled each time */
+    uint32_t collapses;     /* replicas lost at once before a page is left alone */
+    uint32_t quick;         /* a move is quick within so many of the last */
+    uint32_t gate;          /* permille of remote use below which nothing is done */
+    uint32_t keep_free;     /* percent of a node's memory that replicas leave free */
+    uint32_t low_free;      /* percent free below which replicas are evicted */
+    uint32_t cpu;           /* permille of the guest's CPU time for actions, on average */
+    uint32_t burst;         /* what was not used may be later, for so many intervals' worth */
+    uint32_t examine;       /* cache lines of counts looked at per interval, as cpu; 0: all */
+    uint32_t calm;          /* longest pause between two looks at a page that stays remote */
     uint32_t carrefour_ibs; /* misses that one of Carrefour's samples stands for */
 };
 

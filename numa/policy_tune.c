@@ -74,7 +74,7 @@ const struct policy_knob policy_knobs[] = {
     KNOB(low_free, 0, 100, 5, "percent free below which replicas are evicted"),
     KNOB(cpu, 0, 1000, 30, "permille of the guest's CPU time for actions"),
     KNOB(burst, 1, 1000, 10, "intervals' worth of that which may be saved up"),
-    KNOB(examine, 0, 1 << 30, 4096, "cache lines of counts looked at per interval; 0: all"),
+    KNOB(examine, 0, 1 << 30, 8192, "cache lines of counts looked at per interval; 0: all"),
     KNOB(calm, 0, 128, 64, "longest pause between two looks at a page that stays remote"),
     KNOB(carrefour_ibs, 1, 1 << 24, 64, "misses that one of Carrefour's samples stands for"),
     {0},

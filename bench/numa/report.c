@@ -29,141 +29,16 @@ static void die(const char *what)
     exit(1);
 }
 
-const char *const report_parts[RUN_PARTS] = {"user", "kernel", "host", "local stall",
-                                             "remote stall"};
-
-const struct row *report_base(const struct report *r, const struct row *row)
-{
-    const struct row *base = r->row;
-
-    while (strcmp(base->workload, row->workload) != 0)
-        base++;
-    return base;
-}
-
-double report_part(const struct report *r, const struct row *row, unsigned part)
-{
-    const struct row *base = report_base(r, row);
-    const struct run *run = row_typical(row->bound > 0 ? base : row);
-    double v;
-
-    if (!run || !base->n)
-        return 0;
-    v = run->all.part[part];
-    if (row->bound > 0 && part == RUN_LOCAL)
-        v = run->all.bound;
-    if (row->bound > 0 && part == RUN_REMOTE)
-        v = 0;
-    return v / run_seconds(&row_typical(base)->all) * 100;
-}
-
-double report_relative(const struct report *r, const struct row *row)
-{
-    const struct row *base = report_base(r, row);
-
-    if (!base->n)
-        return 0;
-    return (row->bound > 0 ? row->bound : row->time.median) / base->time.median * 100;
-}
-
-double report_user_spread(const struct report *r, const struct row *base)
-{
-    double least = 0, most = 0;
-
-    for (unsigned i = 0; i < r->nrows; i++) {
-        const struct row *row = &r->row[i];
-
-        for (unsigned k = 0; k < row->n && !strcmp(row->workload, base->workload); k++) {
-            double user = row->run[k]->all.user;
-
-            least = least > 0 ? fmin(least, user) : user;
-            most = fmax(most, user);
-        }
-    }
-    return least > 0 ? (most - least) / least * 100 : 0;
-}
-
-unsigned report_results(const struct report *r, const struct row *base)
-{
-    const char *seen[REPORT_ROWS];
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < r->nrows; i++) {
-        const struct row *row = &r->row[i];
-
-        for (unsigned k = 0; k < row->n && !strcmp(row->workload, base->workload); k++) {
-            unsigned s = 0;
-
-            while (s < n && strcmp(seen[s], row->run[k]->sum) != 0)
-                s++;
-            if (s == n && n < REPORT_ROWS)
-                seen[n++] = row->run[k]->sum;
-        }
-    }
-    return n;
-}
-
-/* Adds a row and reads its runs. */
-static void add_row(struct report *r, const char *workload, const char *placement)
-{
-    struct row *row = &r->row[r->nrows];
-
-    if (r->nrows == REPORT_ROWS) {
-        errno = E2BIG;
-        die("rows");
-    }
-    r->nrows++;
-    snprintf(row->workload, sizeof(row->workload), "%s", workload);
-    snprintf(row->placement, sizeof(row->placement), "%s", placement);
-    row_read(row, r->raw, r->reps);
-}
-
-/* The row of what placement can reach at best. */
-static void add_bound(struct report *r, const char *workload)
-{
-    struct row *row = &r->row[r->nrows];
-    const struct row *base;
-    const struct run *run;
-    double stall;
-
-    add_row(r, workload, "all-local");
-    base = report_base(r, row);
-    run = row_typical(base);
-    if (!run)
-        return;
-    stall = run->all.part[RUN_LOCAL] + run->all.part[RUN_REMOTE];
-    row->bound = run_seconds(&run->all) - stall + run->all.bound;
-}
-
-/* All rows, from the lists. */
-static void add_rows(struct report *r, char *workloads, const char *placements)
-{
-    char *next = NULL;
-
-    for (char *w = strtok_r(workloads, ",", &next); w; w = strtok_r(NULL, ",", &next)) {
-        char *list = strdup(placements), *inner = NULL;
-
-        if (!list)
-            die("memory");
-        for (char *p = strtok_r(list, ",", &inner); p; p = strtok_r(NULL, ",", &inner))
-            add_row(r, w, p);
-        add_bound(r, w);
-        free(list);
-    }
-}
-
 /* Holds what came out against what was wanted; gives the number of runs that are missing. */
 static unsigned fill_goals(struct report *r)
 {
     double spread = 0, user = 0, sectors = 0;
     bool known = true;
-    unsigned missing = 0, differ = 0, repeated = 0;
+    unsigned missing = report_missing(r), differ = 0, repeated = 0;
 
     for (unsigned i = 0; i < r->nrows; i++) {
         const struct row *row = &r->row[i];
 
-        if (strcmp(row->placement, "all-local") != 0)
-            missing += r->reps - row->n;
         for (unsigned k = 0; k < row->n; k++) {
             sectors = fmax(sectors, row->run[k]->sectors);
             known = known && row->run[k]->sectors >= 0;
@@ -189,95 +64,17 @@ static unsigned fill_goals(struct report *r)
     return missing;
 }
 
-/* An array of numbers times a factor. */
-static json_t *numbers(const double *v, unsigned n, double factor)
-{
-    json_t *a = json_array();
-
-    for (unsigned i = 0; i < n; i++)
-        json_array_append_new(a, json_real(v[i] * factor));
-    return a;
-}
-
-/* A time with its parts, in ms, and misses and stalls by node. */
-static json_t *time_json(const struct run_time *t, unsigned nnodes)
-{
-    json_t *o = json_object();
-
-    for (unsigned i = 0; i < RUN_PARTS; i++)
-        json_object_set_new(o, report_parts[i], json_real(t->part[i] * 1e3));
-    json_object_set_new(o, "bound", json_real(t->bound * 1e3));
-    json_object_set_new(o, "instructions", json_real(t->insns));
-    json_object_set_new(o, "user instructions", json_real(t->user));
-    json_object_set_new(o, "misses", json_real(run_misses(t)));
-    json_object_set_new(o, "local misses", json_real(t->local));
-    json_object_set_new(o, "misses by node", numbers(t->miss, nnodes, 1));
-    json_object_set_new(o, "stall by node", numbers(t->stall, nnodes, 1e3));
-    return o;
-}
-
-/* One row's labels: what was run, and its typical run in full. */
-static json_t *row_json(const struct report *r, const struct row *row)
-{
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:f}", "workload", row->workload, "placement",
-                          row->placement, "measure", "modelled time of all CPUs", "unit", "ms",
-                          "relative", report_relative(r, row));
-    const struct run *run = row_typical(row);
-    json_t *cpus = json_array();
-
-    if (run) {
-        json_object_set_new(o, "result", json_string(run->sum));
-        json_object_set_new(o, "longest_cpu_ms", json_real(run_longest(run) * 1e3));
-        json_object_set_new(o, "spread_percent", json_real(row_spread(row)));
-        json_object_set_new(o, "all", time_json(&run->all, run->nnodes));
-        for (unsigned c = 0; c < run->ncpus; c++) {
-            json_t *cpu = time_json(&run->cpu[c], run->nnodes);
-
-            json_object_set_new(cpu, "cpu", json_integer(c));
-            json_object_set_new(cpu, "node", json_integer(run->cpu[c].node));
-            json_array_append_new(cpus, cpu);
-        }
-        json_object_set(o, "cpus", cpus);
-    } else if (row->bound > 0) {
-        json_object_set_new(o, "bound", json_true());
-    }
-    json_decref(cpus);
-    return o;
-}
-
-/* The machine that was modelled. */
-static json_t *machine_json(const struct report *r)
-{
-    const struct run *any = NULL;
-    json_t *o = json_pack("{s:s}", "model", r->machine);
-
-    for (unsigned i = 0; i < r->nrows && !any; i++)
-        any = row_typical(&r->row[i]);
-    if (any) {
-        json_object_set_new(o, "nodes", json_integer(any->nnodes));
-        json_object_set_new(o, "cpus", json_integer(any->ncpus));
-        json_object_set_new(o, "instruction_ns", json_real(any->insn_ns));
-        json_object_set_new(o, "latency_from_node0_ns", numbers(any->latency, any->nnodes, 1));
-    }
-    return o;
-}
-
 /* Writes the result in the form of all benchmarks. */
 static void write_json(const struct report *r, const char *path)
 {
     struct result out;
 
-    result_init(&out, "numa-baseline", r->commit, machine_json(r), true);
+    result_init(&out, "numa-baseline", r->commit, report_machine_json(r), true);
     for (unsigned i = 0; i < r->nrows; i++) {
         const struct row *row = &r->row[i];
-        struct summary ms = {.n = row->n,
-                             .median = row->time.median * 1e3,
-                             .min = row->time.min * 1e3,
-                             .max = row->time.max * 1e3};
+        struct summary ms = report_ms(row);
 
-        if (row->bound > 0)
-            ms = (struct summary){1, row->bound * 1e3, row->bound * 1e3, row->bound * 1e3};
-        result_row(&out, row_json(r, row), &ms);
+        result_row(&out, report_row_json(r, row), &ms);
     }
     for (unsigned i = 0; i < REPORT_GOALS; i++)
         result_goal_at_most(&out, r->goal[i].name, r->goal[i].unit, r->goal[i].limit,
@@ -332,7 +129,9 @@ int main(int argc, char **argv)
     r->reps = (unsigned)atoi(argv[5]);
     r->seconds = atof(argv[6]);
     r->commit = argv[7];
-    add_rows(r, argv[3], argv[4]);
+    errno = -report_add_rows(r, argv[3], argv[4]);
+    if (errno)
+        die("rows");
     missing = fill_goals(r);
     if (argc == 10)
         write_results(r, argv[9]);
@@ -340,8 +139,7 @@ int main(int argc, char **argv)
         write_json(r, "/dev/stdout");
     else
         table_print(stdout, r, false);
-    for (unsigned i = 0; i < r->nrows; i++)
-        row_free(&r->row[i]);
+    report_free(r);
     free(r);
     return missing ? 1 : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench/numa's report: all rows, and the forms in which they are shown.
+ * bench/numa's reports: all rows of a machine, and the forms in which they are shown.
  * Threads: one.
  */
 #ifndef DISCO_BENCH_NUMA_REPORT_H
@@ -19,7 +19,9 @@ struct goal {
     bool measured;           /* value means something */
 };
 
-/* The experiment. */
+struct json_t;
+
+/* The experiment, on one machine. */
 struct report {
     const char *raw;                /* directory of what guests and model left */
     const char *machine;            /* that was modelled */
@@ -31,6 +33,25 @@ struct report {
                                        * first placement of each is what others are compared to */
     struct goal goal[REPORT_GOALS]; /* filled in last */
 };
+
+/* Reads the rows of all placements of each workload, both lists by comma, and adds to each the row
+ * "all-local": the bound that placement can reach.  0, -E2BIG or -ENOMEM. */
+int report_add_rows(struct report *r, const char *workloads, const char *placements);
+
+/* Frees the rows. */
+void report_free(struct report *r);
+
+/* Runs that were asked for and are not there. */
+unsigned report_missing(const struct report *r);
+
+/* A row's time, or the bound's, in ms. */
+struct summary report_ms(const struct row *row);
+
+/* A row's labels: what was run, and its typical run in full. */
+struct json_t *report_row_json(const struct report *r, const struct row *row);
+
+/* The machine that was modelled. */
+struct json_t *report_machine_json(const struct report *r);
 
 /* The row a row is compared to: the first of its workload. */
 const struct row *report_base(const struct report *r, const struct row *row);

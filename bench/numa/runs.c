@@ -57,6 +57,7 @@ static void add_count(struct run *r, const json_t *c)
     double insns = number(c, "insns");
 
     t->part[part] += insns * r->insn_ns * 1e-9;
+    t->host += host ? insns * r->insn_ns * 1e-9 : 0;
     t->insns += insns;
     t->user += part == RUN_USER ? insns : 0;
     t->bound += number(c, "bound_ps") * PS;
@@ -64,6 +65,7 @@ static void add_count(struct run *r, const json_t *c)
         double stall = entry(c, "stall_ps", n) * PS;
 
         t->stall[n] += stall;
+        t->host += host ? stall : 0;
         t->part[n == t->node ? RUN_LOCAL : RUN_REMOTE] += stall;
         for (unsigned k = 0; k < sizeof(misses) / sizeof(misses[0]); k++) {
             t->miss[n] += entry(c, misses[k], n);
@@ -85,6 +87,7 @@ static void add_time(struct run_time *all, const struct run_time *t)
     all->bound += t->bound;
     all->insns += t->insns;
     all->user += t->user;
+    all->host += t->host;
 }
 
 /* Fills a run from the model's report; false when it makes no sense. */
@@ -111,20 +114,88 @@ static bool fill(struct run *r, const json_t *j)
     return r->all.user > 0;
 }
 
+/* The "pages" of the cell's figures in a file; a new reference, or NULL. */
+static json_t *load_pages(const char *path)
+{
+    json_t *j = json_load_file(path, 0, NULL), *pages = json_object_get(j, "pages");
+
+    pages = json_is_object(pages) ? json_incref(pages) : NULL;
+    json_decref(j);
+    return pages;
+}
+
+/* CPU time of page work, ms. */
+static double work_ms(const json_t *pages)
+{
+    const json_t *cost = json_object_get(pages, "cost");
+
+    return number(cost, "pager_ms") + number(cost, "faults_ms");
+}
+
+/* Fills in what the pager did between two looks at it. */
+static void fill_pages(struct run_pages *p, const json_t *from, const json_t *to)
+{
+    const json_t *done[2] = {json_object_get(from, "done"), json_object_get(to, "done")};
+    const json_t *seen[2] = {json_object_get(from, "sampling"),
+                             json_object_get(to, "sampling")};
+    const char *policy = json_string_value(json_object_get(to, "policy"));
+    const char *source = json_string_value(json_object_get(seen[1], "source"));
+    const struct {
+        const json_t **of;
+        const char *key;
+        double *to;
+    } grown[] = {
+        {done, "migrated", &p->migrated},   {done, "replicated", &p->replicated},
+        {done, "collapsed", &p->collapsed}, {done, "evicted", &p->evicted},
+        {done, "refused", &p->refused},     {seen, "touches", &p->touches},
+        {seen, "revoked", &p->revoked},
+    };
+
+    for (size_t i = 0; i < sizeof(grown) / sizeof(grown[0]); i++)
+        *grown[i].to =
+            number(grown[i].of[1], grown[i].key) - number(grown[i].of[0], grown[i].key);
+    p->intervals = number(to, "intervals") - number(from, "intervals");
+    p->waited = number(to, "waited") - number(from, "waited");
+    p->work_ms = work_ms(to) - work_ms(from);
+    p->share = number(json_object_get(to, "cost"), "share");
+    p->replicas = number(done[1], "replicas");
+    snprintf(p->policy, sizeof(p->policy), "%s", policy ? policy : "");
+    snprintf(p->source, sizeof(p->source), "%s", source ? source : "");
+    p->known = true;
+}
+
+/* Reads both looks at the pager, if they are there. */
+static void read_pages(struct run *r, const char *stem)
+{
+    char path[PATH_LEN + 8];
+    json_t *from, *to;
+
+    snprintf(path, sizeof(path), "%s.ready", stem);
+    from = load_pages(path);
+    snprintf(path, sizeof(path), "%s.run", stem);
+    to = load_pages(path);
+    if (from && to)
+        fill_pages(&r->pages, from, to);
+    json_decref(from);
+    json_decref(to);
+}
+
 struct run *run_read(const char *raw, const char *workload, const char *placement, unsigned rep)
 {
     struct run *r = calloc(1, sizeof(*r));
-    char path[PATH_LEN], sectors[RUN_SUM];
+    char stem[PATH_LEN], path[PATH_LEN + 8], sectors[RUN_SUM];
     json_t *j;
     bool ok;
 
     if (!r)
         return NULL;
-    snprintf(path, sizeof(path), "%s/%s.%s.%u.json", raw, workload, placement, rep);
+    snprintf(stem, sizeof(stem), "%s/%s.%s.%u", raw, workload, placement, rep);
+    read_pages(r, stem);
+    snprintf(path, sizeof(path), "%s.json", stem);
     j = json_load_file(path, 0, NULL);
     ok = j && fill(r, j);
     json_decref(j);
-    snprintf(path, sizeof(path), "%s/%s.%s.%u.con", raw, workload, placement, rep);
+    snprintf(path, sizeof(path), "%s.con", stem);
     r->sectors =
         console_word(path, "NUMA-DISK ", sectors, sizeof(sectors)) ? atof(sectors) : -1;
     if (ok && console_word(path, "NUMA-SUM ", r->sum, sizeof(r->sum)))
@@ -149,6 +220,18 @@ double run_misses(const struct run_time *t)
     for (unsigned i = 0; i < RUN_NODES; i++)
         sum += t->miss[i];
     return sum;
+}
+
+double run_actions(const struct run_pages *p)
+{
+    return p->migrated + p->replicated + p->collapsed + p->evicted;
+}
+
+double run_local_percent(const struct run *r)
+{
+    double all = run_misses(&r->all);
+
+    return all > 0 ? r->all.local / all * 100 : 0;
 }
 
 double run_longest(const struct run *r)

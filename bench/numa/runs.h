@@ -29,6 +29,21 @@ struct run_time {
     double local;            /* of all misses, those at the CPU's own node */
     double bound;            /* seconds of stall had all been local and memory quiet */
     double insns, user;      /* instructions; those of the guest's programs */
+    double host;             /* seconds of host and VMM, stalls included */
+};
+
+/* What the pager did in one guest during the region, by its own figures. */
+struct run_pages {
+    bool known;      /* there was a pager, and both looks at it succeeded */
+    char policy[24]; /* names */
+    char source[24];
+    double migrated, replicated, collapsed, evicted; /* pages */
+    double refused;                                  /* actions that did not come about */
+    double touches, revoked;                         /* of samples */
+    double intervals, waited;                        /* decisions; times one was put off */
+    double work_ms;  /* CPU time of the pager and of fault threads, by the lab's clock */
+    double share;    /* of all CPU time since the guest's start; likewise */
+    double replicas; /* pages that there are at the end */
 };
 
 /* One guest. */
@@ -38,6 +53,7 @@ struct run {
     unsigned ncpus, nnodes;        /* of the machine */
     double insn_ns;                /* time of an instruction */
     double latency[RUN_NODES];     /* ns from a CPU of node 0, by node of the memory */
+    struct run_pages pages;        /* what the pager did */
     struct run_time all;           /* the sum of cpu */
     struct run_time cpu[RUN_CPUS]; /* by number */
 };
@@ -51,7 +67,8 @@ struct row {
     double bound;                     /* above 0: not run, computed from others */
 };
 
-/* Reads RAW/WORKLOAD.PLACEMENT.REP.json and .con; NULL when there are none or they make no sense. */
+/* Reads RAW/WORKLOAD.PLACEMENT.REP.json, .con, .ready and .run; NULL when one of the first two is
+ * missing or makes no sense. */
 struct run *run_read(const char *raw, const char *workload, const char *placement,
                      unsigned rep);
 
@@ -60,6 +77,12 @@ double run_seconds(const struct run_time *t);
 
 /* All misses of a CPU or of all. */
 double run_misses(const struct run_time *t);
+
+/* Actions that the pager did: pages moved, copied, collapsed and evicted. */
+double run_actions(const struct run_pages *p);
+
+/* Of all misses those to the CPU's own node, percent. */
+double run_local_percent(const struct run *r);
 
 /* The time of the CPU that took longest, seconds. */
 double run_longest(const struct run *r);

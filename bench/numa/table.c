@@ -21,21 +21,13 @@ static double mpki(const struct run *r)
     return r->all.insns > 0 ? run_misses(&r->all) / r->all.insns * 1000 : 0;
 }
 
-/* Of all misses those to the CPU's own node, percent. */
-static double local_percent(const struct run *r)
-{
-    double all = run_misses(&r->all);
-
-    return all > 0 ? r->all.local / all * 100 : 0;
-}
-
 /* The cells of a row that was run. */
 static void run_cells(FILE *f, const struct row *row, const char *bar)
 {
     const struct run *r = row_typical(row);
 
     fprintf(f, "%s %7.2f %s %7.2f %s %5.1f %s %6.2f %s %6.1f %s %u %s %5.1f", bar,
-            row->time.median, bar, run_longest(r), bar, local_percent(r), bar, mpki(r), bar,
+            row->time.median, bar, run_longest(r), bar, run_local_percent(r), bar, mpki(r), bar,
             r->all.user / 1e6, bar, row->n, bar, row_spread(row));
 }
 

@@ -11,14 +11,16 @@
 #include "numa/oracle.h"
 #include "numa/replay.h"
 
-enum { LOADS = 3, VALUES = 8, KNOBS_MAX = 24 };
+enum { LOADS = 3, VALUES = 8, KNOBS_MAX = 24, TEXT = 512 };
 
 /* A load the thresholds are swept on. */
 struct load {
     const char *name, *machine, *text; /* text: description for workload_read() */
+    char made[TEXT];                   /* the description, if it is not text */
     struct replay_machine m;
     struct workload w;
     struct oracle_result oracle;
+    struct oracle_result by_class[WORKLOAD_CLASSES];
 };
 
 /* One threshold's curve. */

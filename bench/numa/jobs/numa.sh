@@ -4,11 +4,13 @@
 # numa.sh: in a guest of bench/numa: prepares a workload, does it as the region of interest, and says
 # what came out.
 #
-# Takes:    the words cpus=N and work=NAME: /numa/NAME.sh defines prepare, work and result
-#           (and begin, if the region does not begin with work); the disk
+# Takes:    the words cpus=N, size=N (times the usual work), warm=N (so much before the region; 0),
+#           data=small|large and work=NAME: /numa/NAME.sh defines
+#           prepare, work and result (and begin, if the region does not begin with work); the disk
 #           of `lab/build.sh bench` on /deb, with what disk.sh made in $made.
-# Gives:    "NUMA-SUM number" of what result prints; "NUMA-STATUS n" of work; "NUMA-DISK n", sectors read
-#           meanwhile.
+# Gives:    "NUMA-READY" before the region, with two seconds for looking at the guest; "NUMA-STATUS n" of
+#           work; "NUMA-DISK n", sectors read meanwhile; "NUMA-SUM number" of what result prints, and
+#           then waits to be ended.
 # Holds:    programs are in memory before the region begins, and files they write are in memory.
 #           Until then one CPU runs (maxcpus=1): the emulated machine boots it in half the time.
 # The same addresses every time.
@@ -36,10 +38,21 @@ on() {
 	taskset "$mask" "$@"
 }
 
-# Begins the region; a workload may do so elsewhere.
+# Warms up, with the model on; then says that the region is next, gives time to look at the guest, and begins
+# it. A workload may do so elsewhere.
 begin() {
-	roi zero
 	roi empty
+	if [ "$warm" != 0 ]; then
+		roi on
+		all=$size
+		size=$warm
+		work >/dev/null 2>&1
+		size=$all
+		roi off
+	fi
+	echo "NUMA-READY $(cut -d " " -f 1 /proc/uptime)"
+	sleep 2
+	roi zero
 	roi on
 }
 
@@ -62,6 +75,8 @@ each_of() {
 
 # shellcheck source=/dev/null
 . "/numa/$work.sh"
+size=${size:-1}
+warm=${warm:-0}
 prepare >/tmp/said 2>&1 || {
 	echo "NUMA-STATUS $? of prepare"
 	tail -n 20 /tmp/said
@@ -69,7 +84,6 @@ prepare >/tmp/said 2>&1 || {
 }
 for cpu in /sys/devices/system/cpu/cpu[0-9]*/online; do echo 1 >"$cpu"; done
 before=$(sectors)
-echo "NUMA-READY $(cut -d " " -f 1 /proc/uptime)"
 begin
 work >/tmp/said 2>&1
 status=$?
@@ -78,8 +92,4 @@ echo "NUMA-DISK $(($(sectors) - before))"
 echo "NUMA-STATUS $status"
 tail -n 5 /tmp/said
 echo "NUMA-SUM $(result | sha256sum | cut -c 1-16)"
-# A reset ends the guest; a regular end takes seconds in the emulated machine. stty waits until all
-# was sent.
-stty opost
-sleep 0.1
-echo b >/proc/sysrq-trigger
+sleep 600

@@ -11,5 +11,11 @@ prepare() {
 	in_memory usr/lib/gcc usr/include usr/bin/x86_64-linux-gnu-as usr/bin/make 'usr/lib/x86_64-linux-gnu/*.so.*'
 }
 objects='bzip2recover.o huffman.o dlltest.o unzcrash.o crctable.o spewG.o randtable.o mk251.o'
-work() { in_root make -s -C /tmp/src -j "$cpus" CFLAGS="$flags" $objects; }
+work() {
+	round=0
+	while [ $round -lt "$size" ]; do
+		in_root make -B -s -C /tmp/src -j "$cpus" CFLAGS="$flags" $objects || return
+		round=$((round + 1))
+	done
+}
 result() { cat /deb/tmp/src/*.o; }

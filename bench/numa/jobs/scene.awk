@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# scene.awk: a hilly landscape of triangles for the ray tracer.
+# scene.awk: a hilly landscape of 2 n^2 triangles for the ray tracer (-v n=72).
 function high(i, j, x, z) {
 	x = i / n * 8 - 4
 	z = j / n * 8 - 2
@@ -17,7 +17,8 @@ function triangle(a, b, c, i, j) {
 }
 
 BEGIN {
-	n = 72
+	if (!n)
+		n = 72
 	print "BEGIN_SCENE\nRESOLUTION 160 120\nCAMERA\n ZOOM 1.0\n ASPECTRATIO 1.0\n ANTIALIASING 0\n RAYDEPTH 3"
 	print " CENTER 0.0 2.5 -4.5\n VIEWDIR 0 -0.45 1\n UPDIR 0 1 0\nEND_CAMERA"
 	print "LIGHT CENTER -4.0 6.0 -5.0 RAD 0.2 COLOR 1 1 1\nBACKGROUND 0.2 0.3 0.5"

@@ -20,7 +20,7 @@ module element(input clk, input [31:0] d);
 endmodule
 
 module top;
-  parameter N = 64, CYCLES = 120;
+  parameter N = 64;
   reg clk = 0;
   genvar i;
   generate
@@ -28,9 +28,10 @@ module top;
       element #(i) u(clk, c[(i + 1) % N].u.q);
     end
   endgenerate
-  integer k;
+  integer k, cycles;
   initial begin
-    for (k = 0; k < CYCLES; k = k + 1) begin
+    if (!$value$plusargs("cycles=%d", cycles)) cycles = 120;
+    for (k = 0; k < cycles; k = k + 1) begin
       #5 clk = 1;
       #5 clk = 0;
     end
