@@ -38,10 +38,8 @@ watch() {
 	while read -r line; do
 		case $line in
 		NUMA-READY*) "$DISCO" stat "$1" --json >"$T/ready" 2>>"$T/err" ;;
-		NUMA-SUM*)
-			"$DISCO" stat "$1" --json >"$T/run" 2>>"$T/err"
-			"$DISCO" kill "$1" >>"$T/err" 2>&1
-			;;
+		NUMA-DONE*) "$DISCO" stat "$1" --json >"$T/run" 2>>"$T/err" ;;
+		NUMA-SUM*) "$DISCO" kill "$1" >>"$T/err" 2>&1 ;;
 		esac
 	done
 }

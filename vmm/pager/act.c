@@ -76,6 +76,12 @@ static bool holds(const struct pager *p, const struct action *a)
     }
 }
 
+/* When a kind's turn comes: what frees memory first. */
+static int turn(const struct action *a)
+{
+    return a->act == ACT_EVICT ? -1 : a->act;
+}
+
 /* Order: kind, node, whether it has to move, address. */
 static int by_place(const void *x, const void *y)
 {
@@ -83,7 +89,7 @@ static int by_place(const void *x, const void *y)
     bool am = a->node != a->from, bm = b->node != b->from;
 
     if (a->act != b->act)
-        return a->act < b->act ? -1 : 1;
+        return turn(a) < turn(b) ? -1 : 1;
     if (a->node != b->node)
         return a->node < b->node ? -1 : 1;
     if (a->act == ACT_COLLAPSE && am != bm)

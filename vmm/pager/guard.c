@@ -186,6 +186,14 @@ int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len)
     return madvise(g->spec.base + gpa, len, MADV_DONTNEED) ? -errno : 0;
 }
 
+/* The first page from gpa on that is in memory, `end` if there is none before that. */
+static uint64_t next_data(const struct guard *g, uint64_t gpa, uint64_t end)
+{
+    off_t at = gpa < end ? lseek(g->spec.store, (off_t)gpa, SEEK_DATA) : -1;
+
+    return at < 0 || (uint64_t)at > end ? end : (uint64_t)at & ~(uint64_t)(GUARD_PAGE - 1);
+}
+
 /* UFFDIO_CONTINUE for as much of [gpa, end) as it can; passes over what is there already or not in
  * memory. */
 static void go_on(const struct guard *g, uint64_t gpa, uint64_t end, uint64_t mode)
@@ -200,8 +208,10 @@ static void go_on(const struct guard *g, uint64_t gpa, uint64_t end, uint64_t mo
             gpa += (uint64_t)c.mapped; /* EAGAIN: so many, and then one that it could not */
         else if (errno == EAGAIN)
             again++;
-        else if (errno == EEXIST || errno == EFAULT)
+        else if (errno == EEXIST)
             gpa += GUARD_PAGE;
+        else if (errno == EFAULT)
+            gpa = next_data(g, gpa + GUARD_PAGE, end);
         else
             return; /* not of the own store any more */
     }

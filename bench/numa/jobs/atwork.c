@@ -4,7 +4,8 @@
  * one CPU until its first pthread_create(), where the work begins; then it may run on all.  Without
  * that, the place of the thread that prepares would be luck, and most of the time.
  * The region of interest begins with the work or, with AT_WORK_WARM=N, when the Nth file is opened
- * for writing after that.  Before it, "NUMA-READY" on the console, and two seconds, as in numa.sh.
+ * for writing after that, and ends with N=AT_WORK_END.  Before it "NUMA-READY" on the console, after
+ * it "NUMA-DONE", and two seconds each, as in numa.sh.
  * Compiled in the guest, with its compiler.
  */
 #include <dlfcn.h>
@@ -20,8 +21,8 @@
 typedef int (*create_fn)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 typedef FILE *(*open_fn)(const char *, const char *);
 
-/* Files until the region begins; 0: it has begun, or there is no such. */
-static int warm;
+/* Files that were opened for writing since the work began, and those of the region's limits. */
+static int files, warm, end;
 
 /* Where the program may run: a CPU, or all. */
 static void stay_on(int first, int last)
@@ -50,8 +51,8 @@ static void __attribute__((constructor)) begin(void)
         stay_on(cpu, cpu);
 }
 
-/* Says that the region is next, and gives time to look at the guest. */
-static void ready(void)
+/* Says something on the console, and gives time to look at the guest. */
+static void say(const char *what)
 {
     open_fn next = (open_fn)dlsym(RTLD_NEXT, "fopen");
     FILE *f;
@@ -59,10 +60,16 @@ static void ready(void)
     ROI(ROI_OFF, 0);
     f = next("/dev/console", "w");
     if (f) {
-        fprintf(f, "NUMA-READY\n");
+        fprintf(f, "%s\n", what);
         fclose(f);
     }
     sleep(2);
+}
+
+/* Begins the region. */
+static void ready(void)
+{
+    say("NUMA-READY");
     ROI(ROI_ZERO, 0);
     ROI(ROI_ON, 0);
 }
@@ -76,6 +83,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(v
         next = (create_fn)dlsym(RTLD_NEXT, "pthread_create");
         stay_on(0, CPU_SETSIZE - 1);
         warm = number("AT_WORK_WARM");
+        end = number("AT_WORK_END");
         ROI(ROI_EMPTY, 0);
         if (warm)
             ROI(ROI_ON, 0);
@@ -89,7 +97,9 @@ FILE *fopen(const char *path, const char *mode)
 {
     open_fn next = (open_fn)dlsym(RTLD_NEXT, "fopen");
 
-    if (mode[0] == 'w' && warm && !--warm)
+    if (mode[0] == 'w' && ++files == warm)
         ready();
+    else if (mode[0] == 'w' && files == end)
+        say("NUMA-DONE");
     return next(path, mode);
 }

@@ -5,12 +5,12 @@
 # what came out.
 #
 # Takes:    the words cpus=N, size=N (times the usual work), warm=N (so much before the region; 0),
-#           data=small|large and work=NAME: /numa/NAME.sh defines
-#           prepare, work and result (and begin, if the region does not begin with work); the disk
-#           of `lab/build.sh bench` on /deb, with what disk.sh made in $made.
-# Gives:    "NUMA-READY" before the region, with two seconds for looking at the guest; "NUMA-STATUS n" of
-#           work; "NUMA-DISK n", sectors read meanwhile; "NUMA-SUM number" of what result prints, and
-#           then waits to be ended.
+#           data=small|large and work=NAME: /numa/NAME.sh defines prepare, work and result (and begin and
+#           end, if the region is not that of work); the disk of `lab/build.sh bench` on /deb, with what
+#           disk.sh made in $made.
+# Gives:    "NUMA-READY" before the region and "NUMA-DONE" after it, each with two seconds for looking at
+#           the guest; "NUMA-DISK n", sectors read meanwhile; "NUMA-STATUS n" of work; "NUMA-SUM number"
+#           of what result prints; and then it waits to be ended.
 # Holds:    programs are in memory before the region begins, and files they write are in memory.
 #           Until then one CPU runs (maxcpus=1): the emulated machine boots it in half the time.
 # The same addresses every time.
@@ -56,6 +56,13 @@ begin() {
 	roi on
 }
 
+# Ends the region.
+end() {
+	roi off
+	echo NUMA-DONE
+	sleep 2
+}
+
 # each_of FUNCTION: on every CPU at once, with the CPU's number.
 each_of() {
 	cpu=0
@@ -87,7 +94,7 @@ before=$(sectors)
 begin
 work >/tmp/said 2>&1
 status=$?
-roi off
+end
 echo "NUMA-DISK $(($(sectors) - before))"
 echo "NUMA-STATUS $status"
 tail -n 5 /tmp/said

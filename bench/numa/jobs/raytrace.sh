@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=dash disable=SC2034,SC2154
 # a scene of 10368 triangles (large: 41472), read by one CPU and then traced by all, picture by picture; the
-# region begins with the tracing
+# region begins with the tracing, and ends before the program tears its scene down
 [ "$data" = large ] && data=large-scene.dat || data=scene.dat
 prepare() {
 	cp "$made/$data" "$made/atwork.so" /deb/tmp/
@@ -10,6 +10,7 @@ prepare() {
 }
 # The program does so itself.
 begin() { :; }
+end() { :; }
 # Each picture from a place a little aside of the last one: view, up, centre.
 cameras() {
 	frame=1
@@ -22,6 +23,7 @@ cameras() {
 work() {
 	cameras >/deb/tmp/cameras
 	in_root env LD_PRELOAD=/tmp/atwork.so AT_WORK_CPU=$((cpus - 1)) AT_WORK_WARM="$warm" \
+		AT_WORK_END=$((warm + size)) \
 		tachyon "/tmp/$data" -numthreads "$cpus" -res 300 225 -format PPM -o /tmp/image.ppm -camfile /tmp/cameras
 }
 result() { cat /deb/tmp/image.ppm; }
