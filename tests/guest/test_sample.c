@@ -105,10 +105,11 @@ static void nothing_is_lost(void **state)
     for (unsigned i = 0; i < 2; i++)
         for (unsigned k = 0; k < WRONG_KINDS; k++)
             wrong += rig_look(&r->ctl->side[i].wrong[k]);
-    print_message("     %lu outcomes; %lu revoked, %lu touches (%lu lost); told: reads %lu %lu, "
-                  "writes %lu %lu, of revoked pages %lu; %lu replicated, %lu collapsed\n",
-                  r->ctl->side[0].rounds, s.revoked, s.touches, s.lost, t.reads[0], t.reads[1],
-                  t.writes[0], t.writes[1], t.sampled, s.replicated, s.collapsed);
+    print_message(
+        "     %lu outcomes; %lu revoked, %lu touches (%lu lost); told: reads %lu %lu, "
+        "writes %lu %lu, of revoked pages %lu; %lu replicated, %lu collapsed\n",
+        r->ctl->side[0].rounds, s.revoked, s.touches, s.lost, t.reads[0], t.reads[1],
+        t.writes[0], t.writes[1], t.sampled, s.replicated, s.collapsed);
     assert_int_equal(wrong, 0);
     assert_true(r->ctl->side[0].rounds > 1000);
     for (unsigned i = 0; i < 2; i++) {

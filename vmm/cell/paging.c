@@ -38,9 +38,9 @@ enum {
 /* A guest's. */
 struct paging {
     struct pager *pager;
-    struct page_loop *loop;   /* while it runs */
-    struct loop_spec spec;    /* for the next start */
-    struct loop_figures last; /* of the loop that has ended */
+    _Atomic(struct page_loop *) loop; /* while it runs; io0 looks */
+    struct loop_spec spec;            /* for the next start */
+    struct loop_figures last;         /* of the loop that has ended */
 };
 
 /* ---- what the host has ---- */

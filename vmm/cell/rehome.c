@@ -66,9 +66,12 @@ static void order(struct rehome *r)
 
     if (paging_loop(r->c))
         loop_heat(paging_loop(r->c), use, all);
-    for (uint64_t b = 0; b < all; b++)
-        if (b * BLOCK < m->low || b * BLOCK >= MEM_HIGH)
-            h[r->n++] = (struct heat){b * BLOCK, use[b]};
+    for (uint64_t b = 0; b < all; b++) {
+        if (b * BLOCK >= m->low && b * BLOCK < MEM_HIGH)
+            continue;
+        h[r->n].gpa = b * BLOCK;
+        h[r->n++].use = use[b];
+    }
     qsort(h, r->n, sizeof(*h), hotter);
     r->block = xcalloc(r->n, sizeof(*r->block));
     for (uint64_t i = 0; i < r->n; i++)

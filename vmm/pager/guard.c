@@ -83,7 +83,7 @@ static bool is_protected(const struct guard *g, uint64_t gpa, uint64_t len)
 
     for (unsigned n; at < end; at += n) {
         n = end - at < 64 ? (unsigned)(end - at) : 64;
-        if (pread(g->pagemap, word, n * 8, (off_t)(at * 8)) != (ssize_t)(n * 8))
+        if (pread(g->pagemap, word, n * 8ull, (off_t)(at * 8)) != 8 * (ssize_t)n)
             return false;
         for (unsigned i = 0; i < n; i++)
             if (!(word[i] & PM_UFFD_WP))

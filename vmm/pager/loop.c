@@ -261,6 +261,8 @@ static unsigned act(struct page_loop *l, unsigned n)
 
     for (unsigned i = good; i < n; i++)
         policy_failed(&l->policy, l->act[i].page, l->now);
+    if (l->source.ops->acted)
+        l->source.ops->acted(&l->source, l->act, good);
     return n - good;
 }
 

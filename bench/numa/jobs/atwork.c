@@ -5,7 +5,8 @@
  * that, the place of the thread that prepares would be luck, and most of the time.
  * The region of interest begins with the work or, with AT_WORK_WARM=N, when the Nth file is opened
  * for writing after that, and ends with N=AT_WORK_END.  Before it "NUMA-READY" on the console, after
- * it "NUMA-DONE", and two seconds each, as in numa.sh.
+ * it "NUMA-DONE", and two seconds each; with each file before that AT_WORK_REST seconds of rest with
+ * the model off; all as in numa.sh.
  * Compiled in the guest, with its compiler.
  */
 #include <dlfcn.h>
@@ -66,6 +67,14 @@ static void say(const char *what)
     sleep(2);
 }
 
+/* Rests with the model off, while pages are moved. */
+static void rest(void)
+{
+    ROI(ROI_OFF, 0);
+    sleep((unsigned)number("AT_WORK_REST"));
+    ROI(ROI_ON, 0);
+}
+
 /* Begins the region. */
 static void ready(void)
 {
@@ -97,9 +106,13 @@ FILE *fopen(const char *path, const char *mode)
 {
     open_fn next = (open_fn)dlsym(RTLD_NEXT, "fopen");
 
-    if (mode[0] == 'w' && ++files == warm)
+    if (mode[0] != 'w')
+        return next(path, mode);
+    if (++files <= warm)
+        rest();
+    if (files == warm)
         ready();
-    else if (mode[0] == 'w' && files == end)
+    else if (files == end)
         say("NUMA-DONE");
     return next(path, mode);
 }

@@ -4,7 +4,7 @@
 # numa.sh: in a guest of bench/numa: prepares a workload, does it as the region of interest, and says
 # what came out.
 #
-# Takes:    the words cpus=N, size=N (times the usual work), warm=N (so much before the region; 0),
+# Takes:    the words cpus=N, size=N (times the usual work), warm=N (rounds before the region; 0),
 #           data=small|large and work=NAME: /numa/NAME.sh defines prepare, work and result (and begin and
 #           end, if the region is not that of work); the disk of `lab/build.sh bench` on /deb, with what
 #           disk.sh made in $made.
@@ -20,6 +20,7 @@ mount -t proc proc /deb/proc
 mount -o bind /dev /deb/dev
 export TMPDIR=/tmp
 made=/deb/usr/src/numa
+rest=2
 
 # in_root COMMAND...: on the disk's userland.
 in_root() { chroot /deb "$@"; }
@@ -38,18 +39,21 @@ on() {
 	taskset "$mask" "$@"
 }
 
-# Warms up, with the model on; then says that the region is next, gives time to look at the guest, and begins
-# it. A workload may do so elsewhere.
+# Warms up, with the model on, round by round; after each the guest rests with the model off, while pages are
+# moved. Then says that the region is next and begins it. A workload may do so elsewhere.
 begin() {
+	all=$size
+	size=1
+	round=0
 	roi empty
-	if [ "$warm" != 0 ]; then
+	while [ $round -lt "$warm" ]; do
 		roi on
-		all=$size
-		size=$warm
 		work >/dev/null 2>&1
-		size=$all
 		roi off
-	fi
+		sleep "$rest"
+		round=$((round + 1))
+	done
+	size=$all
 	echo "NUMA-READY $(cut -d " " -f 1 /proc/uptime)"
 	sleep 2
 	roi zero

@@ -22,7 +22,7 @@ cameras() {
 }
 work() {
 	cameras >/deb/tmp/cameras
-	in_root env LD_PRELOAD=/tmp/atwork.so AT_WORK_CPU=$((cpus - 1)) AT_WORK_WARM="$warm" \
+	in_root env LD_PRELOAD=/tmp/atwork.so AT_WORK_CPU=$((cpus - 1)) AT_WORK_WARM="$warm" AT_WORK_REST="$rest" \
 		AT_WORK_END=$((warm + size)) \
 		tachyon "/tmp/$data" -numthreads "$cpus" -res 300 225 -format PPM -o /tmp/image.ppm -camfile /tmp/cameras
 }
