@@ -568,6 +568,15 @@ void policy_collapsed(struct policy *p, uint64_t page, uint32_t now)
     r->moved = now + 1;
 }
 
+void policy_written(struct policy *p, uint64_t page, uint32_t now)
+{
+    struct policy_record *r = hist_get(p->hist, page);
+
+    if (++r->strikes >= p->tune.collapses)
+        leave_alone(p, r, now);
+    r->moved = now + 1;
+}
+
 void policy_failed(struct policy *p, uint64_t page, uint32_t now)
 {
     struct policy_record *r = hist_get(p->hist, page);

@@ -243,6 +243,10 @@ unsigned policy_decide(struct policy *p, const struct policy_input *in, struct a
 /* A write took away all replicas of a page in interval `now`. */
 void policy_collapsed(struct policy *p, uint64_t page, uint32_t now);
 
+/* A page that was to be replicated was written before it was: as if its replica had been lost at
+ * once. */
+void policy_written(struct policy *p, uint64_t page, uint32_t now);
+
 /* An action that was told could not be done: the page is not tried again for tune.rest. */
 void policy_failed(struct policy *p, uint64_t page, uint32_t now);
 

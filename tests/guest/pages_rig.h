@@ -282,6 +282,7 @@ struct rig_spec {
     unsigned max_maps;               /* as if the host had no more; 0: its own */
     uint64_t keep_free;              /* bytes replicas leave free */
     bool real_nodes;                 /* node n is the host's node n */
+    bool probation;                  /* pages are watched before they are replicated */
     bool samples;                    /* pages will be revoked */
     enum rig_faults faults;          /* who sees to faults; a thread where samples */
 };
@@ -314,6 +315,7 @@ static inline struct pages_rig *rig_new(const struct rig_spec *s, enum pages_pro
     if (s->faults == RIG_VCPU || (s->faults == RIG_BEST && pager_kvm_tells(spec.kvm_fd)))
         pager.on_vcpu = !s->samples;
     pager.samples = s->samples;
+    pager.probation = s->probation;
     spec.mem.size = RIG_MEMORY;
     for (unsigned i = 0; i < MEM_MAX_VIEWS; i++) {
         spec.view_node[i] = -1;

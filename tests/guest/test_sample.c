@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stddef.h>
 
+#include "numa/policy.h"
 #include "tests/guest/pages_rig.h"
 
 #include <cmocka.h> /* last: its fail() is a macro */
@@ -146,11 +147,62 @@ static void silence_is_told_of(void **state)
     rig_free(r);
 }
 
+/* Asks for a replica of a page on node 1. */
+static bool replicate(struct pages_rig *r, uint64_t gfn)
+{
+    struct action a = {.page = gfn, .act = ACT_REPLICATE, .node = 1};
+
+    return pager_act(r->p, &a, 1) == 1;
+}
+
+/* Pages that are written are found out before they are copied, others are copied a little later. */
+static void written_pages_are_not_copied(void **state)
+{
+    const struct rig_spec spec = {.nvcpus = 2,
+                                  .nviews = 2,
+                                  .nnodes = 2,
+                                  .mover = PAGER_MOVE_COPY,
+                                  .samples = true,
+                                  .probation = true,
+                                  .forget_view = -1};
+    struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
+    uint64_t x = 88172645463325252ull, wrong = 0, written[SOME], watched = 0;
+    struct pager_stats s;
+
+    (void)state;
+    rig_start(r);
+    assert_false(replicate(r, PAGES_CODE >> 12));
+    usleep(20000);
+    assert_true(replicate(r, PAGES_CODE >> 12));
+    for (unsigned i = 0; i < ROUNDS / 4; i++) {
+        rig_must_run(r);
+        (void)replicate(r, RIG_ARENA_GFN + (dice(&x) & (PAGES_NARENA - 1)));
+        disturb(r, &x);
+        usleep(200);
+        for (unsigned n = pager_broken(r->p, written, SOME), k = 0; k < n; k++)
+            watched += (written[k] & PAGER_WATCHED) != 0;
+        if (i % 250 == 0)
+            rig_check(r);
+    }
+    rig_stop(r);
+    rig_check(r);
+    pager_stats(r->p, &s);
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned k = 0; k < WRONG_KINDS; k++)
+            wrong += rig_look(&r->ctl->side[i].wrong[k]);
+    print_message("     %lu watched pages were written; %lu replicated, %lu collapsed\n",
+                  watched, s.replicated, s.collapsed);
+    assert_int_equal(wrong, 0);
+    assert_true(watched > 0);
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost),
         cmocka_unit_test(silence_is_told_of),
+        cmocka_unit_test(written_pages_are_not_copied),
     };
 
     cmocka_set_test_filter(getenv("GUEST_TEST"));

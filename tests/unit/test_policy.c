@@ -254,6 +254,27 @@ static void test_page_table(void **state)
     end(g);
 }
 
+/* L2: a page that is written whenever it is watched before being copied: asked for less and less. */
+static void test_written(void **state)
+{
+    struct guest *g = start("replicate", NULL);
+    unsigned asked = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 2000; i++) {
+        for (unsigned n = 0; n < NODES; n++)
+            use(g, 9, n, 500, 0);
+        decide(g);
+        if (g->page[9].replicas) {
+            asked++;
+            g->page[9].replicas = 0;
+            policy_written(&g->p, 9, g->in.now);
+        }
+    }
+    assert_in_range(asked, 2, 14);
+    end(g);
+}
+
 /* A page written now and then, but read so much between that replicas repay, is replicated
  * again. */
 static void test_read_mostly(void **state)
@@ -554,15 +575,16 @@ static void test_same(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_homes),       cmocka_unit_test(test_private),
-        cmocka_unit_test(test_shared),      cmocka_unit_test(test_cold),
-        cmocka_unit_test(test_ping_pong),   cmocka_unit_test(test_page_table),
-        cmocka_unit_test(test_read_mostly), cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_memory),      cmocka_unit_test(test_unwilling),
-        cmocka_unit_test(test_switch),      cmocka_unit_test(test_gate),
-        cmocka_unit_test(test_carrefour),   cmocka_unit_test(test_same),
-        cmocka_unit_test(test_neighbours),  cmocka_unit_test(test_repaid),
-        cmocka_unit_test(test_again),       cmocka_unit_test(test_why),
+        cmocka_unit_test(test_homes),     cmocka_unit_test(test_private),
+        cmocka_unit_test(test_shared),    cmocka_unit_test(test_cold),
+        cmocka_unit_test(test_ping_pong), cmocka_unit_test(test_page_table),
+        cmocka_unit_test(test_written),   cmocka_unit_test(test_read_mostly),
+        cmocka_unit_test(test_budget),    cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_unwilling), cmocka_unit_test(test_switch),
+        cmocka_unit_test(test_gate),      cmocka_unit_test(test_carrefour),
+        cmocka_unit_test(test_same),      cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_repaid),    cmocka_unit_test(test_again),
+        cmocka_unit_test(test_why),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

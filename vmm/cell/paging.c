@@ -114,6 +114,7 @@ static void fill_pager(struct cell *c, const struct loop_spec *l, struct pager_s
                              .keep_free = KEEP_FREE,
                              .mover = PAGER_MOVE_AUTO,
                              .samples = l->source->revokes,
+                             .probation = true,
                              .forget_view = -1};
     s->on_vcpu = !s->samples && pager_kvm_tells(c->kvm_fd);
     for (unsigned n = 0; n < p->nnodes; n++)

@@ -127,10 +127,32 @@ static bool joins(const struct action *a, const struct action *b, uint64_t end)
            (a->act != ACT_COLLAPSE || (a->node == a->from) == (b->node == b->from));
 }
 
+/* Takes replications of pages that are yet to be watched out of n actions and has them watched; how
+ * many are left.  The others stand behind. */
+static unsigned only_unwritten(struct pager *p, struct action *acts, unsigned n)
+{
+    unsigned left = n;
+
+    for (unsigned i = 0; i < left;) {
+        struct action t = acts[i];
+
+        if (t.act != ACT_REPLICATE || t.page & PAGE_BLOCK || pager_unwritten(p, first_of(&t))) {
+            i++;
+            continue;
+        }
+        acts[i] = acts[--left];
+        acts[left] = t;
+    }
+    for (unsigned i = left; i < n; i++)
+        pager_watch(p, first_of(&acts[i]));
+    return left;
+}
+
 unsigned pager_act(struct pager *p, struct action *acts, unsigned n)
 {
     unsigned good = 0;
 
+    n = only_unwritten(p, acts, n);
     qsort(acts, n, sizeof(*acts), by_place);
     for (unsigned i = 0, next; i < n; i = next) {
         uint64_t end = first_of(&acts[i]) + pages_of(&acts[i]);

@@ -354,6 +354,7 @@ static int replicate_run(struct pager *p, const struct run *r, unsigned node)
         e = map_copies(p, r, node);
     if (!e) {
         room_count(p, r->gfn, r->n, node, true);
+        watch_drop(p, r->gfn, r->n);
         each_unit(p, r, replicated, node);
         p->stats.replicated += r->n;
         p->stats.replicas += r->n;
@@ -559,9 +560,11 @@ void resolve(struct pager *p, unsigned view, uint64_t gfn)
         seen_broken(p, u.first | (u.pages > 1 ? PAGE_BLOCK : 0));
         return;
     }
-    /* open by now, or only watched (sample.c) */
+    if (watch_ends(p, gfn))
+        return;
+    /* open by now, or only let in protected (sample.c) */
     p->stats.stray++;
-    if (p->spec.samples)
+    if (u.state == PAGE_PRIVATE)
         (void)guard_open(&p->guard[view], gfn << PAGE_SHIFT, 1ull << PAGE_SHIFT);
     guard_wake(&p->guard[view], gfn << PAGE_SHIFT, 1ull << PAGE_SHIFT);
 }

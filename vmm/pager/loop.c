@@ -160,7 +160,16 @@ static void look_at_host(struct page_loop *l)
 
 /* ---- an interval ---- */
 
-/* Tells the policy of replicas that writes took away. */
+/* Tells the policy of one of them. */
+static void tell_of(struct page_loop *l, uint64_t gfn)
+{
+    if (gfn & PAGER_WATCHED)
+        policy_written(&l->policy, gfn & ~PAGER_WATCHED, l->now);
+    else
+        policy_collapsed(&l->policy, gfn, l->now);
+}
+
+/* Tells the policy of replicas that writes took away, and of those that would have been. */
 static void tell_broken(struct page_loop *l)
 {
     uint64_t gfn[BROKEN];
@@ -169,7 +178,7 @@ static void tell_broken(struct page_loop *l)
     do {
         n = pager_broken(l->spec.pager, gfn, BROKEN);
         for (unsigned i = 0; i < n; i++)
-            policy_collapsed(&l->policy, gfn[i], l->now);
+            tell_of(l, gfn[i]);
     } while (n == BROKEN);
 }
 

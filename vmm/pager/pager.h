@@ -44,6 +44,7 @@ struct pager_spec {
     enum pager_mover mover;           /* how masters move */
     bool on_vcpu;                     /* KVM tells the address of faults (guard.h) */
     bool samples;                     /* pager_revoke() will be called; then not on_vcpu */
+    bool probation;                   /* pager_act() replicates no page that was not watched */
     int forget_view;                  /* test of the tests: a collapse forgets it; -1: none */
 };
 
@@ -143,8 +144,18 @@ void pager_revoke(struct pager *p, uint64_t gfn, uint64_t n);
 /* Takes touches that were told, oldest first, at most `most`; how many. */
 unsigned pager_touches(struct pager *p, struct pager_touch *out, unsigned most);
 
-/* Takes gfns of units whose replicas a guest's write took away; likewise. */
+/* Set in what pager_broken() gives: the page had no replica, it was watched only. */
+#define PAGER_WATCHED (UINT64_C(1) << 62)
+
+/* Takes gfns of units whose replicas a guest's write took away, and of watched pages that were
+ * written; likewise. */
 unsigned pager_broken(struct pager *p, uint64_t *gfn, unsigned most);
+
+/* Protects a private page in all views to see whether it is written; and whether it was not since
+ * then. A replica of a page that is written costs its making and its collapse, this only a fault.
+ * Unwritten are also pages that are not private, and all without spec.probation. */
+void pager_watch(struct pager *p, uint64_t gfn);
+bool pager_unwritten(struct pager *p, uint64_t gfn);
 
 /* A new interval for the counts in the map. */
 void pager_interval(struct pager *p);

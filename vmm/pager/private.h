@@ -28,7 +28,9 @@ struct seen {
     uint64_t *broken;                 /* ring of BROKEN_MAX: gfns */
     uint64_t broken_in, broken_out;   /* as above */
     uint64_t *revoked[MEM_MAX_VIEWS]; /* bit per page: revoked and not touched since */
-    uint32_t *stamp;                  /* when pages were revoked, by STAMP_PAGES */
+    uint64_t
+        *watched;    /* bit per page: protected to see whether it is written; spec.probation */
+    uint32_t *stamp; /* when pages were revoked, by STAMP_PAGES */
 };
 
 /* One guest's pager. */
@@ -107,6 +109,12 @@ void seen_exit(struct pager *p);
 /* Notes a use of a page by a view, and that a write took a unit's replicas away. */
 void seen_touch(struct pager *p, unsigned view, uint64_t gfn, bool write);
 void seen_broken(struct pager *p, uint64_t gfn);
+
+/* A page that is watched was written: it is open in all views again.  False: it is not. */
+bool watch_ends(struct pager *p, uint64_t gfn);
+
+/* Pages are not watched any more: they have become replicas. */
+void watch_drop(struct pager *p, uint64_t gfn, uint64_t n);
 
 /* Somebody touched a page that was not in the view's page table. */
 void page_touched(struct pager *p, unsigned view, uint64_t gfn, bool write);

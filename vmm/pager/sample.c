@@ -8,6 +8,9 @@
  * store; admitting puts the same page back.  A page that is replicated by the time it is touched
  * comes back protected without a gap (guard.h), or, to a writer, after its collapse.
  *
+ * Watching: before a page is replicated it is protected for an interval while it stays private
+ * (pager_unwritten()).  If it is written meanwhile it is open again, in all views at once.
+ *
  * A view's first touch of a page that another one has brought into memory comes here as well.
  * It brings the rest of its block along, but for pages that are revoked or replicated.
  * Threads: fault threads and the pager's; the pager's lock is held.
@@ -50,6 +53,9 @@ int seen_init(struct pager *p)
     struct seen *s = &p->seen;
 
     s->broken = xcalloc(BROKEN_MAX, sizeof(*s->broken));
+    s->watched = p->spec.probation ? sparse(bitmap_bytes(p)) : NULL;
+    if (p->spec.probation && !s->watched)
+        return -ENOMEM;
     if (!p->spec.samples)
         return 0;
     s->touch = sparse(TOUCHES_MAX * sizeof(*s->touch));
@@ -69,6 +75,8 @@ void seen_exit(struct pager *p)
     free(s->broken);
     if (s->touch)
         munmap(s->touch, TOUCHES_MAX * sizeof(*s->touch));
+    if (s->watched)
+        munmap(s->watched, bitmap_bytes(p));
     if (s->stamp)
         munmap(s->stamp, stamp_bytes(p));
     for (unsigned v = 0; v < p->spec.mem->nviews; v++)
@@ -158,6 +166,64 @@ unsigned pager_broken(struct pager *p, uint64_t *gfn, unsigned most)
     return n;
 }
 
+/* ---- watching ---- */
+
+static bool is_watched(const struct pager *p, uint64_t gfn)
+{
+    return p->seen.watched && p->seen.watched[gfn / 64] >> gfn % 64 & 1;
+}
+
+void watch_drop(struct pager *p, uint64_t gfn, uint64_t n)
+{
+    for (uint64_t at = gfn; p->seen.watched && at < gfn + n; at++)
+        p->seen.watched[at / 64] &= ~(1ull << at % 64);
+}
+
+bool watch_ends(struct pager *p, uint64_t gfn)
+{
+    if (!is_watched(p, gfn))
+        return false;
+    watch_drop(p, gfn, 1);
+    for (unsigned v = 0; v < p->nviews; v++)
+        (void)guard_open(&p->guard[v], gfn << PAGE_SHIFT, PAGE_BYTES);
+    seen_broken(p, gfn | PAGER_WATCHED);
+    return true;
+}
+
+/* Protects a private page in all views; it stays private. */
+static void watch(struct pager *p, uint64_t gfn)
+{
+    for (unsigned v = 0; v < p->nviews; v++)
+        if (guard_protect(&p->guard[v], gfn << PAGE_SHIFT, PAGE_BYTES))
+            return; /* who writes finds it open, or is told of as a stray */
+    p->seen.watched[gfn / 64] |= 1ull << gfn % 64;
+}
+
+void pager_watch(struct pager *p, uint64_t gfn)
+{
+    uint64_t since;
+
+    if (!p->seen.watched || !clip(p, gfn, 1))
+        return;
+    since = enter(p, false);
+    if (pagemap_get(p->map, gfn).state == PAGE_PRIVATE && !is_watched(p, gfn))
+        watch(p, gfn);
+    leave(p, since);
+}
+
+bool pager_unwritten(struct pager *p, uint64_t gfn)
+{
+    bool unwritten;
+    uint64_t since;
+
+    if (!p->seen.watched || !clip(p, gfn, 1))
+        return true;
+    since = enter(p, true);
+    unwritten = pagemap_get(p->map, gfn).state != PAGE_PRIVATE || is_watched(p, gfn);
+    leave(p, since);
+    return unwritten;
+}
+
 /* ---- touches ---- */
 
 /* True if a page may come in with its neighbours. */
@@ -188,9 +254,10 @@ static void admit_private(struct pager *p, unsigned view, uint64_t gfn, bool wri
     const struct guard *g = &p->guard[view];
     uint64_t gpa = gfn << PAGE_SHIFT;
 
-    if (write) /* it may still be protected from before */
+    if (write && !watch_ends(p, gfn)) /* it may still be protected from before */
         (void)guard_open(g, gpa, PAGE_BYTES);
-    guard_admit(g, gpa, PAGE_BYTES, write || !sampled ? ADMIT_OPEN : ADMIT_WATCHED);
+    guard_admit(g, gpa, PAGE_BYTES,
+                !write && (sampled || is_watched(p, gfn)) ? ADMIT_WATCHED : ADMIT_OPEN);
     if (!sampled)
         admit_around(p, view, gfn);
 }

@@ -44,14 +44,14 @@ on() {
 begin() {
 	all=$size
 	size=1
-	round=0
+	warmed=0
 	roi empty
-	while [ $round -lt "$warm" ]; do
+	while [ $warmed -lt "$warm" ]; do
 		roi on
 		work >/dev/null 2>&1
 		roi off
 		sleep "$rest"
-		round=$((round + 1))
+		warmed=$((warmed + 1))
 	done
 	size=$all
 	echo "NUMA-READY $(cut -d " " -f 1 /proc/uptime)"
