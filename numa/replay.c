@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/err.h"
+#include "numa/replay_machine.h"
 #include "numa/sampler.h"
 
 enum {

@@ -16,8 +16,9 @@
 #define DISCO_NUMA_REPLAY_H
 
 #include "numa/policy.h"
-#include "numa/replay_machine.h"
 #include "numa/workload.h"
+
+struct replay_machine;
 
 struct err;
 

@@ -4,6 +4,8 @@
  */
 #include "numa/replay.h"
 
+#include "numa/replay_machine.h"
+
 struct replay_setup replay_setup_default(void)
 {
     return (struct replay_setup){.policy = &policies[0],

@@ -10,6 +10,7 @@
 
 #include "numa/oracle.h"
 #include "numa/replay.h"
+#include "numa/replay_machine.h"
 
 enum { LOADS = 3, VALUES = 8, KNOBS_MAX = 24, TEXT = 512 };
 

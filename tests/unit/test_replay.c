@@ -16,6 +16,7 @@
 #include "numa/machine_model.h"
 #include "numa/oracle.h"
 #include "numa/replay.h"
+#include "numa/replay_machine.h"
 #include "numa/trace_format.h"
 
 #include <cmocka.h> /* last: its fail() is a macro */

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "numa/oracle.h"
 #include "numa/replay.h"
+#include "numa/replay_machine.h"
 #include "vmm/monitor/commands.h"
 
 enum { POLICIES_MAX = 16 };
