@@ -108,6 +108,8 @@ keys() {
 	printf 'name = "%s"; kernel = "%s"; initrd = "%s"; console = "%s";\n' "$name" "${KERNEL:-/lab/guest-vmlinux}" \
 		"${INITRD:-/in/initrd.img}" "${CON:-file:$T/$name.con}"
 	printf '%s;\n' "$@"
+	# Pages that move make emulated guests slow: only tests that ask for it have a pager.
+	[[ " $*" == *" policy"* ]] || [ "${POLICY:-none}" = default ] || printf 'policy = "none";\n'
 }
 
 # guest NAME KEY=VALUE...: writes $T/NAME.cfg, the configuration of a single guest.

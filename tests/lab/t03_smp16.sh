@@ -6,6 +6,7 @@
 # and runs as fast as the host's.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
+POLICY=default # pages move meanwhile
 load=60
 
 # Each line of the console with the host's time before it.

@@ -6,6 +6,7 @@
 # never steps back between CPUs.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
+POLICY=default # pages move meanwhile
 load=50
 
 # field KEYWORD N: the Nth word of the console's line that begins so.

@@ -6,6 +6,7 @@
 # without a pager can move as well; moves that make no sense are refused.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
+POLICY=default
 load=80
 
 # used NODE: pages of the guest on a node, by the kernel's word.

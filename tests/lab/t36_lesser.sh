@@ -6,6 +6,7 @@
 # CPUs go away while the guest runs. Each says one line in the log, and the guest's checksums stay right.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
+POLICY=default
 load=6
 eager='policy_interval="20ms"; policy_set="trigger=1,sharing=1,margin=0,gate=0,cpu=300"; page_check="1s"'
 nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)

@@ -186,14 +186,6 @@ int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len)
     return madvise(g->spec.base + gpa, len, MADV_DONTNEED) ? -errno : 0;
 }
 
-/* The first page from gpa on that is in memory, `end` if there is none before that. */
-static uint64_t next_data(const struct guard *g, uint64_t gpa, uint64_t end)
-{
-    off_t at = gpa < end ? lseek(g->spec.store, (off_t)gpa, SEEK_DATA) : -1;
-
-    return at < 0 || (uint64_t)at > end ? end : (uint64_t)at & ~(uint64_t)(GUARD_PAGE - 1);
-}
-
 /* UFFDIO_CONTINUE for as much of [gpa, end) as it can; passes over what is there already or not in
  * memory. */
 static void go_on(const struct guard *g, uint64_t gpa, uint64_t end, uint64_t mode)
@@ -208,10 +200,8 @@ static void go_on(const struct guard *g, uint64_t gpa, uint64_t end, uint64_t mo
             gpa += (uint64_t)c.mapped; /* EAGAIN: so many, and then one that it could not */
         else if (errno == EAGAIN)
             again++;
-        else if (errno == EEXIST)
+        else if (errno == EEXIST || errno == EFAULT)
             gpa += GUARD_PAGE;
-        else if (errno == EFAULT)
-            gpa = next_data(g, gpa + GUARD_PAGE, end);
         else
             return; /* not of the own store any more */
     }
@@ -232,8 +222,21 @@ static void go_on_barred(const struct guard *g, uint64_t gpa, uint64_t len)
     INVARIANT(!r, "I3: a page that was let in cannot be opened");
 }
 
+/* One UFFDIO_CONTINUE, which goes as far as it can. */
+static void go_once(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    struct uffdio_continue c = {.range = {.start = address(g, gpa), .len = len},
+                                .mode = UFFDIO_CONTINUE_MODE_DONTWAKE};
+
+    (void)ioctl(g->uffd, UFFDIO_CONTINUE, &c);
+}
+
 void guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how)
 {
+    if (how == ADMIT_BEHIND) {
+        go_once(g, gpa, len);
+        return; /* nobody is known to wait */
+    }
     if (how != ADMIT_OPEN && g->admits_protected)
         go_on(g, gpa, gpa + len, UFFDIO_CONTINUE_MODE_WP);
     else if (how == ADMIT_PROTECTED)

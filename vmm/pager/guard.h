@@ -44,6 +44,7 @@ enum guard_admit {
     ADMIT_OPEN,      /* for all */
     ADMIT_WATCHED,   /* protected; where !admits_protected a write just then is not heard of */
     ADMIT_PROTECTED, /* protected without a gap */
+    ADMIT_BEHIND,    /* for all, up to the first that is there already or not in memory */
 };
 
 /* What a guard is made of. */
@@ -107,7 +108,7 @@ int guard_bar(const struct guard *g, uint64_t gpa, uint64_t len);
 int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len);
 
 /* Puts pages of the own store into the view's page table, as far as they are in memory and not
- * there yet, and wakes who waits.  Never fails: who still finds none comes again. */
+ * there yet, and wakes who waits (but for ADMIT_BEHIND).  Never fails: who still finds none comes again. */
 void guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how);
 
 /* Lets those go on who wait for a page of the range, which is open. */

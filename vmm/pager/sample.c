@@ -12,7 +12,7 @@
  * (pager_unwritten()).  If it is written meanwhile it is open again, in all views at once.
  *
  * A view's first touch of a page that another one has brought into memory comes here as well.
- * It brings the rest of its block along, but for pages that are revoked or replicated.
+ * It brings along those behind it that are in memory, up to the end of its block.
  * Threads: fault threads and the pager's; the pager's lock is held.
  */
 #include <errno.h>
@@ -232,19 +232,19 @@ static bool comes_along(const struct pager *p, unsigned view, uint64_t gfn)
     return !is_revoked(p, view, gfn) && pagemap_get(p->map, gfn).state == PAGE_PRIVATE;
 }
 
-/* Lets the rest of a block in, run by run. */
-static void admit_around(struct pager *p, unsigned view, uint64_t gfn)
+/* Lets pages behind one in that are likely to be used next: to the end of the block, or the first
+ * that is revoked, replicated, there already or not in memory. */
+static void admit_behind(struct pager *p, unsigned view, uint64_t gfn)
 {
-    uint64_t first = gfn & ~(uint64_t)(PAGEMAP_BLOCK - 1), end = first + PAGEMAP_BLOCK, run;
+    uint64_t end = (gfn | (PAGEMAP_BLOCK - 1)) + 1, at = gfn + 1;
 
-    if (end > first + clip(p, first, PAGEMAP_BLOCK))
-        end = first + clip(p, first, PAGEMAP_BLOCK);
-    for (uint64_t at = first; at < end; at += run + 1) {
-        for (run = 0; at + run < end && comes_along(p, view, at + run);)
-            run++;
-        if (run)
-            guard_admit(&p->guard[view], at << PAGE_SHIFT, run << PAGE_SHIFT, ADMIT_OPEN);
-    }
+    if (end > gfn + clip(p, gfn, PAGEMAP_BLOCK))
+        end = gfn + clip(p, gfn, PAGEMAP_BLOCK);
+    while (at < end && comes_along(p, view, at))
+        at++;
+    if (at > gfn + 1)
+        guard_admit(&p->guard[view], (gfn + 1) << PAGE_SHIFT, (at - gfn - 1) << PAGE_SHIFT,
+                    ADMIT_BEHIND);
 }
 
 /* Lets a page in that is its master's only copy. */
@@ -259,7 +259,7 @@ static void admit_private(struct pager *p, unsigned view, uint64_t gfn, bool wri
     guard_admit(g, gpa, PAGE_BYTES,
                 !write && (sampled || is_watched(p, gfn)) ? ADMIT_WATCHED : ADMIT_OPEN);
     if (!sampled)
-        admit_around(p, view, gfn);
+        admit_behind(p, view, gfn);
 }
 
 void page_touched(struct pager *p, unsigned view, uint64_t gfn, bool write)

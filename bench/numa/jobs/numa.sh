@@ -39,8 +39,8 @@ on() {
 	taskset "$mask" "$@"
 }
 
-# Warms up, with the model on, round by round; after each the guest rests with the model off, while pages are
-# moved. Then says that the region is next and begins it. A workload may do so elsewhere.
+# Warms up, with the model on, round by round; after each the guest rests with the model off, while
+# pages are moved. Then says that the region is next and begins it. A workload may do so elsewhere.
 begin() {
 	all=$size
 	size=1
