@@ -108,7 +108,7 @@ inside() {
 		keys g vcpus=8 views=4 'memory="256M"' 'balloon=false' 'policy="replicate"' "policy_set=\"$eager\"" 'page_check="2s"' \
 			'cmdline="console=ttyS0 quiet job=look load=500"'
 		echo '}, {'
-		keys one vcpus=1 views=1 'memory="64M"' 'balloon=false' 'cmdline="console=ttyS0 quiet job=numa hold=600"'
+		keys one vcpus=1 views=1 'policy="replicate"' 'memory="64M"' 'balloon=false' 'cmdline="console=ttyS0 quiet job=numa hold=600"'
 		echo '}, {'
 		keys still vcpus=2 'nodes=[1,2]' views=2 'memory="64M"' 'balloon=false' 'policy="none"' \
 			'cmdline="console=ttyS0 quiet job=numa hold=600"'
