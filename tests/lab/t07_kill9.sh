@@ -67,7 +67,8 @@ inside() {
 	left=$(descriptors $up)
 	check "taps are gone" is "$(taps)" 0
 	check "processes are gone" is "$(processes)" 3
-	# Now the others may end.
+	# Now the others may end, each after a round of its work at least.
+	for n in 0 1; do wait_text $T/keep$n.con 'SMP cpus 2' 120; done
 	for n in 0 1; do printf S | dd of=$T/keep$n conv=notrunc 2>/dev/null; done
 	wait_gone $up 200
 	wait $up

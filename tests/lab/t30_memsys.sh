@@ -72,7 +72,7 @@ bad_input() {
 	# Whoever loads the plugin must have what it calls.
 	refused "a program without QEMU's functions" 127 'undefined symbol: (qemu_plugin|cpu_)' \
 		env LD_BIND_NOW=1 LD_PRELOAD="$PWD/$B/bench/memsys/memsys.so" /bin/true
-	refused "a reader without a model" 1 'no shared memory device' "$B/bench/memsys/memsys" show
+	refused "a reader without a model" 1 'keeps no counters of pages' "$B/bench/memsys/memsys" show
 	refused "a region that nobody wrote" 1 'no counters of version' "$B/bench/memsys/memsys" --region "$WORK/empty" show
 	refused "a trace that is none" 1 'no trace' "$B/bench/memsys/memsys" trace "$WORK/empty"
 }
