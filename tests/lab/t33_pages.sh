@@ -13,6 +13,7 @@
 #           MIXED_OUT       a directory that keeps console, log and figures of each run
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
+POLICY=default # its own keys say what it has
 
 # Every threshold at its minimum, or where it makes most happen; limits are off but for those that keep host and guest
 # alive (keep_free, low_free, examine).
