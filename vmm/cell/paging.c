@@ -129,7 +129,7 @@ static const char *unwanted(const struct cell *c)
     const struct policy_ops *policy = policy_by_name(config_policy_name(&c->cfg));
 
     if (!policy || !policy->judge)
-        return "its pages stay where they are put first, as its policy says";
+        return "its policy says so";
     if (c->m.spec.nviews < 2)
         return "it has one view, so its pages have nowhere to go";
     if (c->place.nnodes < 2)
