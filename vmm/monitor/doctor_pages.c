@@ -126,7 +126,7 @@ static void check_kvm(struct doctor *d, struct verdict *v)
         d, "KVM fault address", DOCTOR_OK, NULL,
         pager_kvm_tells(fd)
             ? "told: without sampling by faults a vCPU resolves its own"
-            : "not told (Linux 6.8 does): a thread for each view resolves them, a little "
+            : "not told: a thread for each view resolves them, a little "
               "slower");
     close(fd);
 }
