@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # t36_lesser.sh: what a host does not allow makes a pager do less, never a wrong guest: without userfaultfd, without
-# sampling here, with few mappings, with pages that only move by copy, with a node that is full and with one whose
+# sampling here, with pages that only move by copy, with a node that is full and with one whose
 # CPUs go away while the guest runs. Each says one line in the log, and the guest's checksums stay right.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -51,10 +51,6 @@ inside() {
 	check "nonice: pages move by copy" is "$(figure nonice '.pages.done.kernel_moves, (.pages.done.migrated > 0)' | tr '\n' ' ')" "false true "
 	sysctl -qw vm.unprivileged_userfaultfd=0
 	sampling=flash one nosource 'policy replicate is off\): '
-	sysctl -qw vm.max_map_count=400
-	one fewmaps 'raise vm.max_map_count'
-	sysctl -qw vm.max_map_count=262144
-	check "fewmaps: few are used" below "$(figure fewmaps .pages.done.mappings)" 400
 	mb=$(awk '/MemFree/ { print int($4 / 1024) - 70 }' /sys/devices/system/node/node1/meminfo)
 	mount -t tmpfs -o "size=${mb}M,mpol=bind:1" full /mnt
 	dd if=/dev/zero of=/mnt/fill bs=1M count="$mb" 2>/dev/null
