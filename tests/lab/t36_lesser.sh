@@ -51,6 +51,10 @@ inside() {
 	check "nonice: pages move by copy" is "$(figure nonice '.pages.done.kernel_moves, (.pages.done.migrated > 0)' | tr '\n' ' ')" "false true "
 	sysctl -qw vm.unprivileged_userfaultfd=0
 	sampling=flash one nosource 'policy replicate is off\): '
+	sysctl -qw vm.max_map_count=400
+	one fewmaps 'raise vm.max_map_count'
+	sysctl -qw vm.max_map_count=65530
+	check "fewmaps: pages are copied all the same" above "$(figure fewmaps .pages.done.replicated)" 0
 	mb=$(awk '/MemFree/ { print int($4 / 1024) - 70 }' /sys/devices/system/node/node1/meminfo)
 	mount -t tmpfs -o "size=${mb}M,mpol=bind:1" full /mnt
 	dd if=/dev/zero of=/mnt/fill bs=1M count="$mb" 2>/dev/null
@@ -62,4 +66,4 @@ inside() {
 }
 
 [ "$ARG" = inside ] || image
-both --nodes 2 --cpus-per-node 2 --mem 512 --timeout 420
+both --nodes 2 --cpus-per-node 2 --mem 512 --timeout 500

@@ -122,12 +122,10 @@ static void check_kvm(struct doctor *d, struct verdict *v)
                    "modprobe -r kvm_amd; modprobe kvm_amd npt=1   # Intel: kvm_intel ept=1",
                    "not used by KVM here, which writes guests' page tables itself: " STAY);
     }
-    doctor_say(
-        d, "KVM fault address", DOCTOR_OK, NULL,
-        pager_kvm_tells(fd)
-            ? "told: without sampling by faults a vCPU resolves its own"
-            : "not told: a thread for each view resolves them, a little "
-              "slower");
+    doctor_say(d, "KVM fault address", DOCTOR_OK, NULL,
+               pager_kvm_tells(fd)
+                   ? "told: without sampling by faults a vCPU resolves its own"
+                   : "not told: a thread for each view resolves them, a little slower");
     close(fd);
 }
 

@@ -208,18 +208,20 @@ static void go_on(const struct guard *g, uint64_t gpa, uint64_t end, uint64_t mo
 }
 
 /* Lets readers see a page where the kernel cannot protect it in the same step: in between the
- * mapping is for reading only, so the page is never open to writers. */
-static void go_on_barred(const struct guard *g, uint64_t gpa, uint64_t len)
+ * mapping is for reading only, so the page is never open to writers.  -errno: nothing is done, no
+ * mapping is left to part it for. */
+static int go_on_barred(const struct guard *g, uint64_t gpa, uint64_t len)
 {
     int r = set_prot(g, gpa, len, PROT_READ);
 
-    if (r) /* no mapping left to part it for: who waits comes again */
-        return;
+    if (r)
+        return r;
     go_on(g, gpa, gpa + len, 0);
     r = protect(g, gpa, len, true);
     INVARIANT(!r, "I1: a page that was let in cannot be protected");
     r = set_prot(g, gpa, len, PROT_READ | PROT_WRITE);
     INVARIANT(!r, "I3: a page that was let in cannot be opened");
+    return 0;
 }
 
 /* One UFFDIO_CONTINUE, which goes as far as it can. */
@@ -231,21 +233,25 @@ static void go_once(const struct guard *g, uint64_t gpa, uint64_t len)
     (void)ioctl(g->uffd, UFFDIO_CONTINUE, &c);
 }
 
-void guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how)
+int guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how)
 {
+    int r = 0;
+
     if (how == ADMIT_BEHIND) {
         go_once(g, gpa, len);
-        return; /* nobody is known to wait */
+        return 0; /* nobody is known to wait */
     }
     if (how != ADMIT_OPEN && g->admits_protected)
         go_on(g, gpa, gpa + len, UFFDIO_CONTINUE_MODE_WP);
     else if (how == ADMIT_PROTECTED)
-        go_on_barred(g, gpa, len);
+        r = go_on_barred(g, gpa, len);
     else
         go_on(g, gpa, gpa + len, 0);
     if (how == ADMIT_WATCHED && !g->admits_protected)
         (void)protect(g, gpa, len, true);
-    guard_wake(g, gpa, len);
+    if (!r)
+        guard_wake(g, gpa, len);
+    return r;
 }
 
 /* ---- the thread ---- */

@@ -108,8 +108,9 @@ int guard_bar(const struct guard *g, uint64_t gpa, uint64_t len);
 int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len);
 
 /* Puts pages of the own store into the view's page table, as far as they are in memory and not
- * there yet, and wakes who waits (but for ADMIT_BEHIND).  Never fails: who still finds none comes again. */
-void guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how);
+ * there yet, and wakes who waits (but for ADMIT_BEHIND); who still finds none comes again.
+ * -errno: no mapping is left to part it for (ADMIT_PROTECTED), and nobody was woken. */
+int guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how);
 
 /* Lets those go on who wait for a page of the range, which is open. */
 void guard_wake(const struct guard *g, uint64_t gpa, uint64_t len);

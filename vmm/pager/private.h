@@ -89,6 +89,9 @@ void room_count(struct pager *p, uint64_t gfn, uint64_t n, unsigned node, bool r
 /* True when so many mappings are in use that collapses must not add to them. */
 bool room_scarce(const struct pager *p);
 
+/* The system has refused a mapping: there are fewer than was thought. */
+void room_less(struct pager *p);
+
 /* Asks the system for the limit. */
 void room_init(struct pager *p);
 

@@ -8,8 +8,9 @@
  * Replicas are made while this is below maps_limit, three quarters of what is left of the
  * system's limit at the start.  The last quarter is for collapses in the midst of runs, which
  * may add two a view; where half of that is used as well, collapses take whole runs and so
- * never add any (room_scarce()). Invariant: stats.maps is what pager_check() counts in
- * /proc/self/maps.  The lock is held.
+ * never add any (room_scarce()).  If the system refuses one earlier, since others of the process
+ * have more than was left for them, the limit becomes less than what is in use (room_less()).
+ * Invariant: stats.maps is what pager_check() counts in /proc/self/maps.  The lock is held.
  */
 #include <errno.h>
 #include <numa.h>
@@ -100,6 +101,16 @@ void room_count(struct pager *p, uint64_t gfn, uint64_t n, unsigned node, bool r
         p->free[node] -= p->free[node] < n << PAGE_SHIFT ? p->free[node] : n << PAGE_SHIFT;
 }
 
+/* Says once that mappings are used up. */
+static void say_maps(struct pager *p)
+{
+    if (!p->said_maps)
+        log_warn("replicas have all %llu mappings they may have: only neighbours of those "
+                 "there are get any (raise vm.max_map_count)",
+                 (unsigned long long)p->stats.maps);
+    p->said_maps = true;
+}
+
 int room_for(struct pager *p, uint64_t gfn, uint64_t n, unsigned node)
 {
     refresh(p);
@@ -107,11 +118,7 @@ int room_for(struct pager *p, uint64_t gfn, uint64_t n, unsigned node)
         return -ENOMEM;
     if (p->stats.maps + 2ull * views_of(p, node) > p->stats.maps_limit &&
         adds(p, gfn, n, node, true) > 0) {
-        if (!p->said_maps)
-            log_warn("replicas have all %llu mappings they may have: only neighbours of those "
-                     "there are get any (raise vm.max_map_count)",
-                     (unsigned long long)p->stats.maps_limit);
-        p->said_maps = true;
+        say_maps(p);
         return -ENOSPC;
     }
     return 0;
@@ -120,6 +127,13 @@ int room_for(struct pager *p, uint64_t gfn, uint64_t n, unsigned node)
 bool room_scarce(const struct pager *p)
 {
     return p->stats.maps > p->stats.maps_limit + p->stats.maps_limit / 6;
+}
+
+void room_less(struct pager *p)
+{
+    say_maps(p);
+    if (p->stats.maps_limit > p->stats.maps / 4 * 3)
+        p->stats.maps_limit = p->stats.maps / 4 * 3;
 }
 
 void room_init(struct pager *p)

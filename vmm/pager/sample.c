@@ -243,8 +243,8 @@ static void admit_behind(struct pager *p, unsigned view, uint64_t gfn)
     while (at < end && comes_along(p, view, at))
         at++;
     if (at > gfn + 1)
-        guard_admit(&p->guard[view], (gfn + 1) << PAGE_SHIFT, (at - gfn - 1) << PAGE_SHIFT,
-                    ADMIT_BEHIND);
+        (void)guard_admit(&p->guard[view], (gfn + 1) << PAGE_SHIFT,
+                          (at - gfn - 1) << PAGE_SHIFT, ADMIT_BEHIND);
 }
 
 /* Lets a page in that is its master's only copy. */
@@ -256,10 +256,31 @@ static void admit_private(struct pager *p, unsigned view, uint64_t gfn, bool wri
 
     if (write && !watch_ends(p, gfn)) /* it may still be protected from before */
         (void)guard_open(g, gpa, PAGE_BYTES);
-    guard_admit(g, gpa, PAGE_BYTES,
-                !write && (sampled || is_watched(p, gfn)) ? ADMIT_WATCHED : ADMIT_OPEN);
+    (void)guard_admit(g, gpa, PAGE_BYTES,
+                      !write && (sampled || is_watched(p, gfn)) ? ADMIT_WATCHED : ADMIT_OPEN);
     if (!sampled)
         admit_behind(p, view, gfn);
+}
+
+/* Takes the replicas of a unit back, and lets somebody at one of its pages. */
+static void collapse_and_admit(struct pager *p, unsigned view, uint64_t gfn, bool write)
+{
+    struct page_info u = pagemap_get(p->map, gfn);
+
+    collapse_range(p, u.first, u.pages);
+    p->changes++;
+    seen_broken(p, u.first | (u.pages > 1 ? PAGE_BLOCK : 0));
+    admit_private(p, view, gfn, write, true);
+}
+
+/* Lets a reader see the master of a page that others see replicas of.  Where no mapping is left
+ * for that he would come again for ever: so the replicas go. */
+static void admit_protected(struct pager *p, unsigned view, uint64_t gfn)
+{
+    if (!guard_admit(&p->guard[view], gfn << PAGE_SHIFT, PAGE_BYTES, ADMIT_PROTECTED))
+        return;
+    room_less(p);
+    collapse_and_admit(p, view, gfn, false);
 }
 
 void page_touched(struct pager *p, unsigned view, uint64_t gfn, bool write)
@@ -276,12 +297,9 @@ void page_touched(struct pager *p, unsigned view, uint64_t gfn, bool write)
     if (u.state == PAGE_PRIVATE) {
         admit_private(p, view, gfn, write, sampled);
     } else if (write && u.state == PAGE_REPLICATED) {
-        collapse_range(p, u.first, u.pages);
-        p->changes++;
-        seen_broken(p, u.first | (u.pages > 1 ? PAGE_BLOCK : 0));
-        admit_private(p, view, gfn, true, true);
+        collapse_and_admit(p, view, gfn, true);
     } else {
-        guard_admit(&p->guard[view], gfn << PAGE_SHIFT, PAGE_BYTES, ADMIT_PROTECTED);
+        admit_protected(p, view, gfn);
     }
 }
 
