@@ -140,7 +140,8 @@ static const char pages_text[] =
     "'stray_faults':2,'device_writes':4,'refused':9,'replicas':512,'mappings':42,"
     "'mappings_limit':47647},"
     "'sampling':{'source':'faults','rate':4096,'revoked':100000,'touches':90000,'lost':1,"
-    "'writes':5},"
+    "'writes':5,'agreement':{'with':'flash','top':1000,'recall':0.5,'who':0.9,'sharers':0.8,"
+    "'written':null}},"
     "'cost':{'pager_ms':120.5,'faults_ms':30.25,'checks_ms':4000.0,'elapsed_ms':60000.0,"
     "'share':0.0031}}}";
 
@@ -164,6 +165,8 @@ static void test_table(void **state)
     assert_non_null(strstr(s, "1k migrated, 2.5k replicated, 12 collapsed, 3 evicted"));
     assert_non_null(strstr(s, "faults, 4.1k pages an interval; 100k revoked, 90k touches"));
     assert_non_null(strstr(s, "0.31% of the guest's CPU time: pager 120 ms"));
+    assert_non_null(strstr(s, "with flash on 50.0% of the 1k pages most used from afar; who "
+                              "uses them 90.0%, sharers 80.0%, written -\n"));
     free(s);
     j = stat_pages_json(g, st);
     assert_true(json_is_null(json_object_get(j, "why")));

@@ -31,7 +31,6 @@
 
 enum {
     LOCAL_NS = 90,      /* of a read of memory at distance 10 */
-    SAMPLE_SHARE = 10,  /* permille of the guest's CPU time for sampling */
     KEEP_FREE = 1 << 24 /* bytes of a node that replicas leave free whatever the policy says */
 };
 
@@ -90,13 +89,14 @@ static void fill_loop(const struct cell *c, struct loop_spec *s)
 
     *s = (struct loop_spec){.policy = policy_by_name(config_policy_name(&c->cfg)),
                             .source = source_by_name(config_sampling_name(&c->cfg)),
+                            .check = source_by_name(config_check_name(&c->cfg)),
                             .tune = policy_tune_default(),
                             .low = c->m.mem.low,
                             .high = c->m.mem.high,
                             .interval_ns = c->cfg.policy_interval,
                             .check_ns = c->cfg.page_check,
                             .cpus = c->cfg.vcpus,
-                            .sample_share = SAMPLE_SHARE};
+                            .sample_share = c->cfg.sampling_share};
     if (c->cfg.policy_set)
         (void)valid_parse_policy(c->cfg.policy_set, &s->tune); /* was checked */
     fill_machine(p, &s->machine);
@@ -140,19 +140,22 @@ static const char *unwanted(const struct cell *c)
 }
 
 /* What on this host stands against a pager; NULL: nothing. */
-static const char *hindrance(const struct source_ops *source, char *why, unsigned len)
+static const char *hindrance(const struct source_ops *source, const struct source_ops *check,
+                             char *why, unsigned len)
 {
     if (!paging_nested())
         return "KVM here has no nested paging";
     if (!source)
         return "this source of samples is not built in";
-    return source->found(why, len) ? NULL : why;
+    if (!source->found(why, len) || (check && !check->found(why, len)))
+        return why;
+    return NULL;
 }
 
 /* Makes the pager of g; NULL, or why there is none. */
 static const char *make(struct cell *c, struct paging *g, char *why, unsigned len)
 {
-    const char *against = hindrance(g->spec.source, why, len);
+    const char *against = hindrance(g->spec.source, g->spec.check, why, len);
     struct pager_spec spec;
     struct err err = {0};
 
@@ -318,15 +321,37 @@ static json_t *done_json(const struct loop_figures *f)
                      (json_int_t)d->maps_limit, "kernel_moves", d->kernel_moves);
 }
 
+/* A part, null where there was nothing to compare. */
+static json_t *part(double x)
+{
+    return x < 0 ? json_null() : json_real(x);
+}
+
+/* How well what was sampled agrees with what is believed; null: nobody asked. */
+static json_t *agreement_json(const struct loop_figures *f)
+{
+    const struct agreement *a = &f->agreement;
+
+    if (!f->check)
+        return json_null();
+    return json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "with",
+        f->check, "believed", (json_int_t)a->believed, "sampled", (json_int_t)a->tried, "both",
+        (json_int_t)a->both, "top", (json_int_t)a->top, "covered", part(a->covered),
+        "remote_believed", part(a->remote_believed), "remote_sampled", part(a->remote_tried),
+        "recall", part(a->recall), "precision", part(a->precision), "overlap", part(a->overlap),
+        "who", part(a->who), "sharers", part(a->sharers), "written", part(a->written));
+}
+
 /* What was sampled. */
 static json_t *sampling_json(const struct loop_figures *f)
 {
     const struct pager_stats *d = &f->done;
 
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "source", f->source, "rate",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "source", f->source, "rate",
                      (json_int_t)f->rate, "revoked", (json_int_t)d->revoked, "touches",
                      (json_int_t)d->touches, "lost", (json_int_t)d->lost, "writes",
-                     (json_int_t)f->writes);
+                     (json_int_t)f->writes, "agreement", agreement_json(f));
 }
 
 /* What it cost: CPU time, and its share of all the guest's CPUs'. */

@@ -59,6 +59,14 @@ enum cfg_sampling {
     CFG_SAMPLING_PEBS,
 };
 
+/* What a policy's samples are held against. */
+enum cfg_check {
+    CFG_CHECK_NONE,
+    CFG_CHECK_FLASH,
+    CFG_CHECK_IBS,
+    CFG_CHECK_PEBS,
+};
+
 /* Where a guest's memory lies among its nodes. */
 enum cfg_place {
     CFG_PLACE_AUTO,        /* as the policy wants */
@@ -92,28 +100,30 @@ struct console_cfg {
 
 /* One guest. */
 struct guest_cfg {
-    char *name;                 /* unique in the site; letters, digits, - and _ */
-    unsigned vcpus;             /* 1..CFG_MAX_VCPUS */
-    uint64_t memory;            /* bytes, multiple of 2 MiB */
-    bool hugetlb;               /* `hugepages = "hugetlb"`; else "auto" */
-    char *kernel;               /* absolute path */
-    char *initrd;               /* absolute path or NULL */
-    char *cmdline;              /* never NULL */
-    enum cfg_boot boot;         /* protocol; auto = by content */
-    unsigned nnodes;            /* entries of nodes; 0: the placer chooses */
-    int nodes[CFG_MAX_NODES];   /* host nodes this guest spans */
-    enum cfg_place placement;   /* of memory among the nodes */
-    enum cfg_policy policy;     /* which node a page is on, while the guest runs */
-    enum cfg_sampling sampling; /* where the policy learns who uses a page */
-    uint64_t policy_interval;   /* ns between two decisions */
-    char *policy_set;           /* thresholds that differ, "trigger=4,cpu=50"; NULL: none */
-    uint64_t page_check;        /* ns between two proofs of the page map; 0: none */
-    unsigned views;             /* 0 = auto (one per node), else 1..64 */
-    bool vnuma;                 /* guest sees nodes (SRAT, SLIT) */
-    enum cfg_clock clock;       /* kvmclock needs one view */
-    bool x2apic;                /* offer x2APIC (default true; forced above 254 vCPUs) */
-    bool pin;                   /* vCPU threads are bound to the CPUs of their node */
-    unsigned ndisks;            /* entries of disks */
+    char *name;                    /* unique in the site; letters, digits, - and _ */
+    unsigned vcpus;                /* 1..CFG_MAX_VCPUS */
+    uint64_t memory;               /* bytes, multiple of 2 MiB */
+    bool hugetlb;                  /* `hugepages = "hugetlb"`; else "auto" */
+    char *kernel;                  /* absolute path */
+    char *initrd;                  /* absolute path or NULL */
+    char *cmdline;                 /* never NULL */
+    enum cfg_boot boot;            /* protocol; auto = by content */
+    unsigned nnodes;               /* entries of nodes; 0: the placer chooses */
+    int nodes[CFG_MAX_NODES];      /* host nodes this guest spans */
+    enum cfg_place placement;      /* of memory among the nodes */
+    enum cfg_policy policy;        /* which node a page is on, while the guest runs */
+    enum cfg_sampling sampling;    /* where the policy learns who uses a page */
+    unsigned sampling_share;       /* permille of its CPU time that this may take */
+    enum cfg_check sampling_check; /* what tells how good it is */
+    uint64_t policy_interval;      /* ns between two decisions */
+    char *policy_set;              /* thresholds that differ, "trigger=4,cpu=50"; NULL: none */
+    uint64_t page_check;           /* ns between two proofs of the page map; 0: none */
+    unsigned views;                /* 0 = auto (one per node), else 1..64 */
+    bool vnuma;                    /* guest sees nodes (SRAT, SLIT) */
+    enum cfg_clock clock;          /* kvmclock needs one view */
+    bool x2apic;                   /* offer x2APIC (default true; forced above 254 vCPUs) */
+    bool pin;                      /* vCPU threads are bound to the CPUs of their node */
+    unsigned ndisks;               /* entries of disks */
     struct disk_cfg disks[CFG_MAX_DISKS];
     unsigned nnets; /* entries of nets */
     struct net_cfg nets[CFG_MAX_NETS];
@@ -162,6 +172,7 @@ void config_mac(const struct guest_cfg *guest, unsigned index, uint8_t out[6]);
 /* The names of a guest's policy and source of samples. */
 const char *config_policy_name(const struct guest_cfg *g);
 const char *config_sampling_name(const struct guest_cfg *g);
+const char *config_check_name(const struct guest_cfg *g);
 
 /* Where its memory is to lie: never CFG_PLACE_AUTO. */
 enum cfg_place config_placement(const struct guest_cfg *g);

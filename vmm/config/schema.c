@@ -43,6 +43,10 @@ static const char *const sampling_names[] = {
     [CFG_SAMPLING_IBS] = "ibs",       [CFG_SAMPLING_PEBS] = "pebs",
     [CFG_SAMPLING_PEBS + 1] = NULL,
 };
+static const char *const check_names[] = {
+    [CFG_CHECK_NONE] = "none", [CFG_CHECK_FLASH] = "flash", [CFG_CHECK_IBS] = "ibs",
+    [CFG_CHECK_PEBS] = "pebs", [CFG_CHECK_PEBS + 1] = NULL,
+};
 static const char *const clock_names[] = {
     [CFG_CLOCK_TSC] = "tsc", [CFG_CLOCK_KVM] = "kvmclock", NULL};
 static const char *const net_names[] = {
@@ -239,6 +243,22 @@ static const struct cfg_key table[] = {
          "Where the policy learns who uses a page. \"faults\": some pages are taken out of "
          "the views in turn, and the next touch tells; \"ibs\", \"pebs\": the CPU's samples; "
          "\"flash\": counters of the emulated machine."},
+    {.scope = CFG_GUEST,
+     .name = "sampling_share",
+     .type = CFG_T_INT,
+     .min = 1,
+     .max = 1000,
+     .def = "10",
+     AT(guest_cfg, sampling_share),
+     .doc = "Permille of the guest's CPU time that sampling may take."},
+    {.scope = CFG_GUEST,
+     .name = "sampling_check",
+     .type = CFG_T_ENUM,
+     .names = check_names,
+     .def = "none",
+     AT(guest_cfg, sampling_check),
+     .doc = "A second source of samples that only tells how well the first one agrees with "
+            "it (disco stat --pages), for tests: what it costs is not limited."},
     {.scope = CFG_GUEST,
      .name = "policy_interval",
      .type = CFG_T_TIME,
@@ -550,4 +570,9 @@ const char *config_policy_name(const struct guest_cfg *g)
 const char *config_sampling_name(const struct guest_cfg *g)
 {
     return sampling_names[g->sampling];
+}
+
+const char *config_check_name(const struct guest_cfg *g)
+{
+    return check_names[g->sampling_check];
 }

@@ -117,6 +117,22 @@ static void print_done(FILE *f, const json_t *d)
     fputc('\n', f);
 }
 
+/* How well that agrees with what is believed. */
+static void print_agreement(FILE *f, const json_t *a)
+{
+    char name[MEMBER_SHOWN], n[16], p[4][16];
+
+    if (!json_is_object(a))
+        return;
+    fprintf(f, "agrees    with %s on", member_shown(name, a, "with"));
+    fprintf(
+        f,
+        " %s of the %s pages most used from afar; who uses them %s, sharers %s, written %s\n",
+        percent(p[0], member_real(a, "recall")), figure(n, a, "top"),
+        percent(p[1], member_real(a, "who")), percent(p[2], member_real(a, "sharers")),
+        percent(p[3], member_real(a, "written")));
+}
+
 /* What was sampled. */
 static void print_sampling(FILE *f, const json_t *s)
 {
@@ -128,6 +144,7 @@ static void print_sampling(FILE *f, const json_t *s)
         fprintf(f, "%s pages an interval; ", human_count(e, rate));
     fprintf(f, "%s revoked, %s touches, %s lost\n", figure(a, s, "revoked"),
             figure(b, s, "touches"), figure(c, s, "lost"));
+    print_agreement(f, json_object_get(s, "agreement"));
 }
 
 /* Milliseconds for people: small ones with a digit behind the point. */

@@ -26,6 +26,8 @@ enum {
     COUNTS_MIN = 4096,    /* pages counted at a time, at least */
     COUNTS_MAX = 1 << 20, /* and at most */
     USES = 4096,          /* pages told of before the lock is let go */
+    TOP = 1000,           /* pages most used from afar of which sources are to agree */
+    CHECK_SHARE = 500,    /* permille: that source is to see all there is */
     FULL_STEP = 5,        /* percent of a node that must be free beyond that to be not full */
     HOST_LOOK_NS = 1000000000 /* between two looks at what the host has */
 };
@@ -52,6 +54,8 @@ struct page_loop {
     bool stop, paused;
     struct counters counters;
     struct source source;
+    struct counters believed; /* spec.check's */
+    struct source check;      /* likewise; it decides nothing */
     struct loop_figures figures;
 };
 
@@ -193,6 +197,18 @@ static void age(struct page_loop *l)
     counters_age(&l->counters, 1);
 }
 
+/* What is believed ages with them: as the policy has its own counters age, or just now. */
+static void age_believed(struct page_loop *l)
+{
+    bool often = !l->source.ops->age_every;
+
+    if (!l->check.ops)
+        return;
+    if (often || l->aged == l->now)
+        counters_age(&l->believed, often ? l->spec.tune.decay : 1);
+    counters_tick(&l->believed);
+}
+
 /* Lets the policy decide; returns how many actions. */
 static unsigned decide(struct page_loop *l)
 {
@@ -272,6 +288,8 @@ static unsigned act(struct page_loop *l, unsigned n)
         policy_failed(&l->policy, l->act[i].page, l->now);
     if (l->source.ops->acted)
         l->source.ops->acted(&l->source, l->act, good);
+    if (l->check.ops && l->check.ops->acted)
+        l->check.ops->acted(&l->check, l->act, good);
     return n - good;
 }
 
@@ -283,9 +301,12 @@ static void interval(struct page_loop *l)
 
     look_at_host(l);
     source_collect(&l->source);
+    if (l->check.ops)
+        source_collect(&l->check);
     tell_broken(l);
     n = decide(l);
     age(l);
+    age_believed(l);
     pthread_mutex_unlock(&l->lock);
     failed = act(l, n);
     pager_interval(l->spec.pager);
@@ -368,17 +389,20 @@ static void read_totals(struct page_loop *l)
 static void loop_free(struct page_loop *l)
 {
     source_stop(&l->source);
+    source_stop(&l->check);
     policy_exit(&l->policy);
     counters_exit(&l->counters);
+    counters_exit(&l->believed);
     free(l->act);
     pthread_cond_destroy(&l->wake);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
 
-/* The source, at last. */
-static int start_source(struct page_loop *l, struct err *err)
+/* The sources, at last. */
+static int start_sources(struct page_loop *l, struct err *err)
 {
+    int r;
     struct source_spec spec = {.pager = l->spec.pager,
                                .counters = &l->counters,
                                .nnodes = l->spec.machine.nnodes,
@@ -389,7 +413,15 @@ static int start_source(struct page_loop *l, struct err *err)
                                .low = l->spec.low,
                                .high = l->spec.high};
 
-    return source_start(&l->source, l->spec.source, &spec, err);
+    r = source_start(&l->source, l->spec.source, &spec, err);
+    if (r || !l->spec.check)
+        return r;
+    l->figures.check = l->spec.check->name;
+    spec.counters = &l->believed;
+    spec.share = CHECK_SHARE;
+    if (counters_init(&l->believed, counts(&l->spec)))
+        return fail(err, EXIT_MEMORY, ENOMEM, "no memory for the counters of pages");
+    return source_start(&l->check, l->spec.check, &spec, err);
 }
 
 int loop_start(struct page_loop **out, const struct loop_spec *spec, struct err *err)
@@ -417,7 +449,7 @@ int loop_start(struct page_loop **out, const struct loop_spec *spec, struct err 
     if (r)
         fail(err, EXIT_MEMORY, ENOMEM, "no memory for the counters of pages");
     else
-        r = start_source(l, err);
+        r = start_sources(l, err);
     if (!r) {
         r = pthread_create(&l->thread, NULL, pager_thread, l);
         if (r)
@@ -459,6 +491,8 @@ void loop_figures(struct page_loop *l, struct loop_figures *out)
     out->rate = l->source.ops->rate ? l->source.ops->rate(&l->source) : 0;
     memcpy(out->local, l->source.local, sizeof(out->local));
     memcpy(out->remote, l->source.remote, sizeof(out->remote));
+    if (l->check.ops && source_agreement(&l->check, &l->source, TOP, &out->agreement))
+        out->check = NULL; /* no memory to compare in */
     pthread_mutex_unlock(&l->lock);
     pager_stats(l->spec.pager, &out->done);
     out->fault_ns = pager_fault_ns(l->spec.pager);

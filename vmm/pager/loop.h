@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "numa/agreement.h"
 #include "numa/pagemap.h"
 #include "numa/policy.h"
 #include "vmm/pager/pager.h"
@@ -26,6 +27,7 @@ struct loop_spec {
     struct pager *pager;             /* stays the caller's, must outlive the loop */
     const struct policy_ops *policy; /* what decides; with a judge */
     const struct source_ops *source; /* what tells */
+    const struct source_ops *check;  /* what tells how good it is; NULL */
     struct policy_tune tune;         /* thresholds */
     struct policy_machine machine;   /* latencies */
     int node_host[PAGEMAP_NODES];    /* the host's number of each node, -1: none */
@@ -56,6 +58,8 @@ struct loop_figures {
     uint64_t failed;                /* actions that did not come about */
     bool cpuless[PAGEMAP_NODES];    /* the host took the node's CPUs away */
     unsigned cpus;                  /* of the guest */
+    const char *check;              /* name of what `agreement` is with; NULL: none */
+    struct agreement agreement;     /* of what is known of pages now */
 };
 
 /* Starts the thread; 0 or -errno with a message. */
