@@ -482,3 +482,18 @@ int place_guests(const struct topo *t, const struct place_want *want, unsigned n
                 rc = place_one(&b, &want[i], &got[i], err);
     return rc;
 }
+
+/* Every entry of a list that is one node becomes the other. */
+static void rename_node(int *list, unsigned n, int from, int to)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (list[i] == from)
+            list[i] = to;
+}
+
+void place_rehome(struct place_got *g, int from, int to)
+{
+    rename_node(g->nodes, g->nnodes, from, to);
+    rename_node(g->view_node, g->views, from, to);
+    rename_node(g->cpu_nodes, g->ncpu_nodes, from, to);
+}

@@ -60,6 +60,9 @@ int place_node_of_vcpu(const struct place_got *g, unsigned vcpus, unsigned v);
 /* vCPUs of the guest that belong to a node (kernel node number). */
 unsigned place_vcpus_on(const struct place_got *g, unsigned vcpus, int node);
 
+/* The guest has gone from one node to another (kernel node numbers), which it did not span. */
+void place_rehome(struct place_got *g, int from, int to);
+
 /*
  * Places n guests one after the other, counting what earlier ones took: first those that name
  * their nodes, then the others, both in the order given.  EXIT_MEMORY / EXIT_CONFIG errors name

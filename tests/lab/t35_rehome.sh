@@ -27,6 +27,8 @@ one() {
 		check "$name: nothing is left on node $from" below "$(used "$from")" 65
 		check "$name: memory is on node $to" above "$(used "$to")" 1000
 		check "$name: no vCPU on node $from" is "$(where ".vcpus[].node | select(. == $from)")" "[]"
+		check "$name: the monitor knows where it is" is "$($D ps --socket $T/sock --json |
+			jq -c ".guests[] | select(.name == \"$name\") | .nodes | [index($from), (index($to) != null)]")" "[null,true]"
 		check "$name: its move is over" is "$(jq -c '[.move.from, .move.to, .move.over, .move.error]' $T/stat.json)" \
 			"[$from,$to,true,null]"
 	done

@@ -466,20 +466,38 @@ static void test_no_false_refusal(void **state)
     }
 }
 
+/* A guest goes from a node to another: all that was on the first is on the second, and no more. */
+static void test_rehome(void **state)
+{
+    struct place_got g = {.nnodes = 2,
+                          .nodes = {1, 2, 1},
+                          .views = 3,
+                          .view_node = {1, 2, 1, 1},
+                          .ncpu_nodes = 1,
+                          .cpu_nodes = {1, 1}};
+
+    (void)state;
+    place_rehome(&g, 1, 5);
+    assert_int_equal(g.nodes[0], 5);
+    assert_int_equal(g.nodes[1], 2);
+    assert_int_equal(g.nodes[2], 1); /* not one of its nodes */
+    assert_int_equal(g.view_node[0], 5);
+    assert_int_equal(g.view_node[1], 2);
+    assert_int_equal(g.view_node[2], 5);
+    assert_int_equal(g.view_node[3], 1);
+    assert_int_equal(g.cpu_nodes[0], 5);
+    assert_int_equal(g.cpu_nodes[1], 1);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spread),
-        cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_memory_only),
-        cmocka_unit_test(test_views),
-        cmocka_unit_test(test_split),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_hugetlb),
-        cmocka_unit_test(test_one_node),
-        cmocka_unit_test(test_bad_config),
-        cmocka_unit_test(test_properties),
-        cmocka_unit_test(test_no_false_refusal),
+        cmocka_unit_test(test_spread),     cmocka_unit_test(test_rehome),
+        cmocka_unit_test(test_choice),     cmocka_unit_test(test_memory_only),
+        cmocka_unit_test(test_views),      cmocka_unit_test(test_split),
+        cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_hugetlb),
+        cmocka_unit_test(test_one_node),   cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_properties), cmocka_unit_test(test_no_false_refusal),
     };
 
     return cmocka_run_group_tests_name("place", tests, NULL, NULL);

@@ -115,6 +115,7 @@ static void fill_pager(struct cell *c, const struct loop_spec *l, struct pager_s
                              .mover = PAGER_MOVE_AUTO,
                              .samples = l->source->revokes,
                              .probation = true,
+                             .pin = c->cfg.pin,
                              .forget_view = -1};
     s->on_vcpu = !s->samples && pager_kvm_tells(c->kvm_fd);
     for (unsigned n = 0; n < p->nnodes; n++)

@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "numa/place.h"
 #include "vmm/cell/private.h"
 #include "vmm/pager/loop.h"
 #include "vmm/pager/settle.h"
@@ -107,20 +108,6 @@ static void *mover(void *arg)
 
 /* ---- asking ---- */
 
-/* What of the placement changes. */
-static void move_place(struct place_got *p, int from, int to)
-{
-    for (unsigned i = 0; i < p->nnodes; i++)
-        if (p->nodes[i] == from)
-            p->nodes[i] = to;
-    for (unsigned i = 0; i < p->views; i++)
-        if (p->view_node[i] == from)
-            p->view_node[i] = to;
-    for (unsigned i = 0; i < p->ncpu_nodes; i++)
-        if (p->cpu_nodes[i] == from)
-            p->cpu_nodes[i] = to;
-}
-
 /* True for a node the guest spans. */
 static bool spans(const struct place_got *p, int node)
 {
@@ -140,7 +127,7 @@ static int take_node(struct cell *c, int from, int to, struct err *err)
     if (!r && paging_loop(c))
         loop_rehome(paging_loop(c), from, to);
     if (!r)
-        move_place(&c->place, from, to);
+        place_rehome(&c->place, from, to);
     return r;
 }
 

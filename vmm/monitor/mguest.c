@@ -48,8 +48,12 @@ uint64_t mguest_now(void)
 void mguest_init(struct mguest *g, const struct mguest_host *host, const struct guest_cfg *cfg,
                  const struct place_got *place)
 {
-    *g = (struct mguest){
-        .host = host, .cfg = cfg, .place = place, .chan.fd = -1, .src.fd = -1, .pidsrc.fd = -1};
+    *g = (struct mguest){.host = host,
+                         .cfg = cfg,
+                         .place = *place,
+                         .chan.fd = -1,
+                         .src.fd = -1,
+                         .pidsrc.fd = -1};
     cell_fds_init(&g->fds);
 }
 
@@ -162,7 +166,7 @@ static int spawn(struct mguest *g, int sock)
 static int send_start(struct mguest *g)
 {
     struct handover h = {
-        .cfg = *g->cfg, .place = *g->place, .fds = g->fds, .log_level = g->host->log_level};
+        .cfg = *g->cfg, .place = g->place, .fds = g->fds, .log_level = g->host->log_level};
     int fds[PROTO_MAX_FDS];
     struct proto_out out = {.type = PROTO_START, .fds = fds};
     char *text = handover_pack(&h, fds, &out.nfds);

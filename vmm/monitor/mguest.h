@@ -20,11 +20,11 @@
 #include "base/err.h"
 #include "base/evloop.h"
 #include "vmm/cell/cell.h"
+#include "numa/place.h"
 #include "vmm/cell/proto.h"
 
 struct conring;
 struct mguest;
-struct place_got;
 struct vswitch;
 
 enum mguest_state { MGUEST_NEW, MGUEST_MAKING, MGUEST_MADE, MGUEST_RUNNING, MGUEST_ENDED };
@@ -62,7 +62,7 @@ struct mguest_host {
 struct mguest {
     const struct mguest_host *host; /* shared */
     const struct guest_cfg *cfg;    /* the site's */
-    const struct place_got *place;  /* where it is */
+    struct place_got place;         /* where it is, and will be when it starts again */
     struct cell_fds fds;            /* opened, until its process has them */
     bool opened;                    /* its console sockets are there */
     struct conring *con[2];         /* console and vconsole, NULL where they go elsewhere */

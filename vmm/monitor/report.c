@@ -57,8 +57,8 @@ static void on_started(void *arg, const struct mguest *g)
         return;
     begin_line(r, g);
     printf("started: pid %d, %u vCPU%s, node%s %s\n", (int)g->pid, g->cfg->vcpus,
-           g->cfg->vcpus == 1 ? "" : "s", g->place->nnodes == 1 ? "" : "s",
-           nodes_text(nodes, g->place));
+           g->cfg->vcpus == 1 ? "" : "s", g->place.nnodes == 1 ? "" : "s",
+           nodes_text(nodes, &g->place));
     fflush(stdout);
 }
 
@@ -154,7 +154,7 @@ void report_table(const struct report *r)
         const struct mguest *g = &r->m->guests[i];
 
         table_cell(&t, "%s", g->cfg->name);
-        table_cell(&t, "%s", nodes_text(nodes, g->place));
+        table_cell(&t, "%s", nodes_text(nodes, &g->place));
         table_cell(&t, "%u", g->cfg->vcpus);
         if (g->ready_ns)
             table_cell(&t, "%.0f", (double)g->ready_ns / 1e6);
@@ -180,11 +180,11 @@ static json_t *result_json(const struct mguest *g)
     /* a cell that was killed told nothing: then the monitor's own clock counts */
     uint64_t run_ns = g->told ? g->res.run_ns : g->end_ns - g->start_ns;
 
-    for (unsigned i = 0; i < g->place->nnodes; i++)
-        json_array_append_new(nodes, json_integer(g->place->nodes[i]));
+    for (unsigned i = 0; i < g->place.nnodes; i++)
+        json_array_append_new(nodes, json_integer(g->place.nodes[i]));
     return json_pack("{s:s, s:o, s:o, s:i, s:i, s:o, s:f, s:o, s:I, s:s}", "name", g->cfg->name,
                      "result", result ? result : json_string("failed"), "nodes", nodes, "vcpus",
-                     (int)g->cfg->vcpus, "views", (int)g->place->views, "boot_ms",
+                     (int)g->cfg->vcpus, "views", (int)g->place.views, "boot_ms",
                      g->ready_ns ? json_real((double)g->ready_ns / 1e6) : json_null(), "run_ms",
                      (double)run_ns / 1e6, "exits",
                      json_is_object(exits) ? json_incref(exits) : json_object(), "memory",
@@ -245,7 +245,7 @@ int report_svg(const struct report *r, const struct topo *t, const char *path, s
         tg[i] = (struct topo_guest){.name = g->cfg->name,
                                     .vcpus = g->cfg->vcpus,
                                     .memory = g->cfg->memory,
-                                    .place = g->place,
+                                    .place = &g->place,
                                     .state = mguest_state_name(g)};
     }
     e = f ? topo_svg(f, t, tg, n) : -errno;

@@ -32,16 +32,17 @@ enum op_wait {
 
 /* A request that is not answered yet, or a console that is watched. */
 struct op {
-    struct op *next;       /* in monitor.ops or monitor.dead_ops */
-    struct monitor *m;     /* its monitor */
-    struct client *cl;     /* who asked; NULL: nobody any more */
-    enum op_wait wait;     /* what for */
-    struct mguest *g;      /* of which guest */
-    uint32_t seq;          /* WAIT_REPLY: number of the request */
-    enum proto_type type;  /* WAIT_REPLY: what was asked */
-    uint64_t deadline;     /* when it is given up; 0: never */
-    struct conring *ring;  /* WAIT_WATCH: the console */
-    struct conwatch watch; /* WAIT_WATCH: our place there */
+    struct op *next;          /* in monitor.ops or monitor.dead_ops */
+    struct monitor *m;        /* its monitor */
+    struct client *cl;        /* who asked; NULL: nobody any more */
+    enum op_wait wait;        /* what for */
+    struct mguest *g;         /* of which guest */
+    uint32_t seq;             /* WAIT_REPLY: number of the request */
+    enum proto_type type;     /* WAIT_REPLY: what was asked */
+    struct proto_rehome home; /* of a PROTO_REHOME */
+    uint64_t deadline;        /* when it is given up; 0: never */
+    struct conring *ring;     /* WAIT_WATCH: the console */
+    struct conwatch watch;    /* WAIT_WATCH: our place there */
 };
 
 /* Whether a command names a guest under "guest". */
@@ -144,12 +145,12 @@ struct json_t *requests_guest_json(const struct mguest *g)
     uint64_t until = g->state == MGUEST_ENDED ? g->end_ns : mguest_now();
     json_t *o;
 
-    for (unsigned i = 0; i < g->place->nnodes; i++)
-        json_array_append_new(nodes, json_integer(g->place->nodes[i]));
+    for (unsigned i = 0; i < g->place.nnodes; i++)
+        json_array_append_new(nodes, json_integer(g->place.nodes[i]));
     o = json_pack("{s:s, s:s, s:i, s:i, s:I, s:o, s:i}", "name", g->cfg->name, "state",
                   mguest_state_name(g), "pid", (int)g->pid, "vcpus", (int)g->cfg->vcpus,
                   "memory", (json_int_t)g->cfg->memory, "nodes", nodes, "views",
-                  (int)g->place->views);
+                  (int)g->place.views);
     INVARIANT(o, "a guest's names are text");
     json_object_set_new(
         o, "uptime_ms",
@@ -258,6 +259,8 @@ static void ask(struct monitor *m, struct client *cl, struct mguest *g, enum pro
     op = op_new(m, cl, WAIT_REPLY, g);
     op->seq = seq;
     op->type = type;
+    if (type == PROTO_REHOME)
+        memcpy(&op->home, body, sizeof(op->home));
     op->deadline = mguest_now() + REPLY_NS;
 }
 
@@ -289,7 +292,7 @@ static json_t *cell_error(const struct op *op, int status)
                              name);
     if (op->type == PROTO_MOVE && status == -EINVAL)
         return control_error(EXIT_USAGE, "guest %s has %u vCPUs and %u views, from 0", name,
-                             op->g->cfg->vcpus, op->g->place->views);
+                             op->g->cfg->vcpus, op->g->place.views);
     return control_error(EXIT_GUEST, "guest %s: %s", name,
                          status < 0 && status > -4096 ? strerror(-status) : "failed");
 }
@@ -318,6 +321,8 @@ void requests_reply(struct monitor *m, struct mguest *g, const struct proto_msg 
         op_reply(op, cell_error(op, st.status));
         return;
     }
+    if (op->type == PROTO_REHOME)
+        place_rehome(&g->place, (int)op->home.from, (int)op->home.to);
     if (op->type != PROTO_STAT && op->type != PROTO_HEATMAP) {
         op_reply(op, guests_answer(m, g));
         return;
@@ -392,10 +397,10 @@ static void do_move(struct monitor *m, struct client *cl, struct mguest *g, cons
     struct proto_move mv = {.vcpu = (uint32_t)c, .view = (uint32_t)v};
 
     if (!json_is_integer(vcpu) || !json_is_integer(view) || c < 0 || c >= g->cfg->vcpus ||
-        v < 0 || v >= g->place->views)
+        v < 0 || v >= g->place.views)
         control_reply(cl, control_error(EXIT_USAGE,
                                         "guest %s has %u vCPUs and %u views, counted from 0",
-                                        g->cfg->name, g->cfg->vcpus, g->place->views));
+                                        g->cfg->name, g->cfg->vcpus, g->place.views));
     else
         ask(m, cl, g, PROTO_MOVE, &mv, sizeof(mv));
 }

@@ -13,6 +13,7 @@
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "numa/bind.h"
 #include "vmm/pager/features.h"
 
 /* Names that headers before Linux 6.1 and 5.19 lack. */
@@ -274,6 +276,18 @@ static void tell(const struct guard *g, const struct uffd_msg *msg, size_t n)
                           want_of(msg[i].arg.pagefault.flags));
 }
 
+/* Has the calling thread run where it is to, also if that changes just now. */
+static void settle_thread(struct guard *g)
+{
+    int host;
+
+    atomic_store(&g->tid, gettid());
+    do {
+        host = atomic_load(&g->host);
+        numa_bind_thread(host);
+    } while (host != atomic_load(&g->host));
+}
+
 static void *fault_thread(void *arg)
 {
     struct guard *g = arg;
@@ -287,6 +301,7 @@ static void *fault_thread(void *arg)
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     snprintf(name, sizeof(name), "fault%u", g->spec.index);
     pthread_setname_np(pthread_self(), name);
+    settle_thread(g);
     for (;;) {
         ssize_t n;
 
@@ -299,6 +314,16 @@ static void *fault_thread(void *arg)
             tell(g, msg, (size_t)n / sizeof(msg[0]));
     }
     return NULL;
+}
+
+void guard_rehome(struct guard *g, int host)
+{
+    int tid;
+
+    atomic_store(&g->host, host);
+    tid = atomic_load(&g->tid);
+    if (tid)
+        numa_bind_task(tid, host);
 }
 
 /* ---- making and undoing ---- */
@@ -340,7 +365,7 @@ int guard_init(struct guard *g, const struct guard_spec *spec, struct err *err)
     bool by_device;
     int r;
 
-    *g = (struct guard){.spec = *spec, .stop = -1, .pagemap = -1};
+    *g = (struct guard){.spec = *spec, .stop = -1, .pagemap = -1, .host = spec->host};
     g->uffd = guard_uffd(&by_device);
     if (g->uffd < 0)
         return fail_errno(err, EXIT_INTERNAL, -g->uffd,

@@ -53,6 +53,7 @@ struct guard_spec {
     uint64_t span;  /* bytes of it */
     int store;      /* memfd that it maps, offset = distance from base */
     unsigned index; /* the view's number */
+    int host;       /* node of the host on which the thread is to run at first; -1: any */
     bool on_vcpu;   /* no thread: KVM_RUN returns EFAULT */
     bool huge;      /* 2 MiB pages come only where they are asked for */
     bool samples;   /* guard_revoke() will be called; not with on_vcpu */
@@ -71,6 +72,8 @@ struct guard {
     bool true_word;        /* what the kernel says it has protected it has (6.5; told by 6.6) */
     bool admits_protected; /* the kernel puts a page back and protects it in one step (6.4) */
     pthread_t thread;      /* faultN */
+    _Atomic int tid;       /* the kernel's number of it, once it runs; the thread writes it */
+    _Atomic int host; /* node of the host on which it is to run; guard_rehome() writes it */
 };
 
 /* Makes the guard; nothing is protected.  EXIT_INTERNAL where the kernel lacks what is needed
@@ -111,6 +114,9 @@ int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len);
  * there yet, and wakes who waits (but for ADMIT_BEHIND); who still finds none comes again.
  * -errno: no mapping is left to part it for (ADMIT_PROTECTED), and nobody was woken. */
 int guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how);
+
+/* The thread is to run on another node of the host. */
+void guard_rehome(struct guard *g, int host);
 
 /* Lets those go on who wait for a page of the range, which is open. */
 void guard_wake(const struct guard *g, uint64_t gpa, uint64_t len);

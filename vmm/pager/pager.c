@@ -111,11 +111,14 @@ static int make_guards(struct pager *p, struct err *err)
                                   .span = m->span,
                                   .store = m->fd,
                                   .index = v,
+                                  .host = -1,
                                   .on_vcpu = p->spec.on_vcpu,
                                   .samples = p->spec.samples,
                                   .fault = on_guard,
                                   .arg = p};
 
+        if (p->spec.pin)
+            spec.host = p->spec.node_host[p->spec.view_node[v]];
         r = guard_init(&p->guard[v], &spec, err);
         p->nviews += r == 0;
     }

@@ -45,6 +45,7 @@ struct pager_spec {
     bool on_vcpu;                     /* KVM tells the address of faults (guard.h) */
     bool samples;                     /* pager_revoke() will be called; then not on_vcpu */
     bool probation;                   /* pager_act() replicates no page that was not watched */
+    bool pin;                         /* fault threads run on the node of their view */
     int forget_view;                  /* test of the tests: a collapse forgets it; -1: none */
 };
 

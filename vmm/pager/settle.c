@@ -110,6 +110,9 @@ int pager_rehome(struct pager *p, int from, int to, struct err *err)
             continue;
         p->spec.node_host[n] = to;
         r = bind_store(p, n, err);
+        for (unsigned v = 0; v < p->nviews; v++)
+            if (p->spec.pin && p->spec.view_node[v] == n)
+                guard_rehome(&p->guard[v], to);
     }
     p->free_ns = 0; /* another node's free memory counts */
     leave(p, since);
