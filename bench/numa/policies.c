@@ -255,6 +255,8 @@ static void add_pages(json_t *o, const struct report *r, const struct row *row)
                   "evicted", p->evicted, "refused", p->refused, "replicas", p->replicas,
                   "revoked", p->revoked, "touches", p->touches, "intervals", p->intervals,
                   "waited", p->waited, "work_ms", p->work_ms, "share_since_start", p->share));
+    if (p->agreement)
+        json_object_set(o, "agreement", p->agreement);
 }
 
 /* The machines that were modelled. */

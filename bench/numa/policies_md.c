@@ -3,6 +3,7 @@
  * The table of `bench/numa/numa --policies`, for terminals and as Markdown, and the page around it.
  * Interface in policies.h.  Threads: one.
  */
+#include <jansson.h>
 #include <string.h>
 
 #include "bench/numa/policies.h"
@@ -89,6 +90,44 @@ static void goals(FILE *f, const struct policies *p)
     }
 }
 
+/* A part of a whole. */
+static void part_cell(FILE *f, const json_t *a, const char *key)
+{
+    const json_t *v = json_object_get(a, key);
+
+    if (json_is_number(v))
+        fprintf(f, " %.2f |", json_number_value(v));
+    else
+        fputs(" - |", f);
+}
+
+/* How well samples agree with what is believed, where that was asked. */
+static void agreement(FILE *f, const struct report *r)
+{
+    static const char *const keys[] = {"covered", "recall",  "precision", "overlap",
+                                       "who",     "sharers", "written",   NULL};
+    bool begun = false;
+
+    for (unsigned i = 0; i < r->nrows; i++) {
+        const struct run *run = row_typical(&r->row[i]);
+
+        if (!run || !run->pages.agreement)
+            continue;
+        if (!begun)
+            fputs(
+                "\nHow well `faults` agrees with `flash` at the end of the region; no page is "
+                "acted on (docs/stat.md says what the columns are):\n\n"
+                "| workload | sampling | covered | recall | precision | overlap | who | "
+                "sharers | written |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
+                f);
+        begun = true;
+        fprintf(f, "| %s | %s |", r->row[i].workload, r->row[i].placement);
+        for (const char *const *k = keys; *k; k++)
+            part_cell(f, run->pages.agreement, *k);
+        fputc('\n', f);
+    }
+}
+
 /* A machine's section. */
 static void machine(FILE *f, const struct policies *p, unsigned m)
 {
@@ -109,6 +148,7 @@ static void machine(FILE *f, const struct policies *p, unsigned m)
             any->latency[any->nnodes - 1]);
     fprintf(f, "![](numa%s%s.svg)\n\n", m ? "-" : "", m ? r->machine : "");
     policies_table(f, r, true);
+    agreement(f, r);
 }
 
 void policies_markdown(FILE *f, const struct policies *p)

@@ -161,6 +161,8 @@ static void fill_pages(struct run_pages *p, const json_t *from, const json_t *to
     p->replicas = number(done[1], "replicas");
     snprintf(p->policy, sizeof(p->policy), "%s", policy ? policy : "");
     snprintf(p->source, sizeof(p->source), "%s", source ? source : "");
+    p->agreement = json_object_get(seen[1], "agreement");
+    p->agreement = json_is_object(p->agreement) ? json_incref(p->agreement) : NULL;
     p->known = true;
 }
 
@@ -178,6 +180,13 @@ static void read_pages(struct run *r, const char *stem)
         fill_pages(&r->pages, from, to);
     json_decref(from);
     json_decref(to);
+}
+
+/* Frees a run. */
+static void run_free(struct run *r)
+{
+    json_decref(r->pages.agreement);
+    free(r);
 }
 
 struct run *run_read(const char *raw, const char *workload, const char *placement, unsigned rep)
@@ -200,7 +209,7 @@ struct run *run_read(const char *raw, const char *workload, const char *placemen
         console_word(path, "NUMA-DISK ", sectors, sizeof(sectors)) ? atof(sectors) : -1;
     if (ok && console_word(path, "NUMA-SUM ", r->sum, sizeof(r->sum)))
         return r;
-    free(r);
+    run_free(r);
     return NULL;
 }
 
@@ -280,6 +289,6 @@ double row_spread(const struct row *row)
 void row_free(struct row *row)
 {
     for (unsigned i = 0; i < row->n; i++)
-        free(row->run[i]);
+        run_free(row->run[i]);
     row->n = 0;
 }

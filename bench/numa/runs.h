@@ -44,6 +44,8 @@ struct run_pages {
     double work_ms;  /* CPU time of the pager and of fault threads, by the lab's clock */
     double share;    /* of all CPU time since the guest's start; likewise */
     double replicas; /* pages that there are at the end */
+    struct json_t
+        *agreement; /* of samples with what is believed (docs/stat.md); NULL: unknown */
 };
 
 /* One guest. */
