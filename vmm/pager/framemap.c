@@ -28,7 +28,7 @@
 enum {
     BATCH = 512,     /* entries read at once */
     PAUSE_MOST = 4,  /* pause before the last time that a changed chunk is read */
-    SLOW = 128,      /* intervals that a round takes when nothing changes */
+    SLOW = 1024,     /* intervals that a round takes when nothing changes */
     GROWTH = 8,      /* chunks to be read for each page that the store has grown */
     AFTER_FOUND = 1, /* pause of a chunk where something new was found, or is to be */
 };

@@ -29,10 +29,10 @@ struct guest_mem;
 struct pager;
 
 enum {
-    FRAMEMAP_GROUP = 512, /* frames that are counted together; a power of two */
-    FRAMEMAP_CHUNK = 64,  /* pages that are read together; divides 512 */
-    FRAMEMAP_ROUND = 128, /* intervals for which what was read is believed */
-    FRAMEMAP_AGAIN = 4096 /* chunks that are to be read again, at most */
+    FRAMEMAP_GROUP = 512,  /* frames that are counted together; a power of two */
+    FRAMEMAP_CHUNK = 64,   /* pages that are read together; divides 512 */
+    FRAMEMAP_ROUND = 1024, /* intervals for which what was read is believed */
+    FRAMEMAP_AGAIN = 4096  /* chunks that are to be read again, at most */
 };
 
 #define FRAME_COPY (UINT32_C(1) << 31)
