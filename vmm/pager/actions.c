@@ -333,6 +333,9 @@ static int map_copies(struct pager *p, const struct run *r, unsigned node)
     for (unsigned v = 0; v < p->nviews && !e; v++)
         if (p->spec.view_node[v] == node)
             e = guard_map(&p->guard[v], gpa, len, p->store[node]);
+    for (unsigned v = 0; v < p->nviews && !e; v++)
+        if (p->spec.view_node[v] == node)
+            guard_fill(&p->guard[v], gpa, len);
     if (!e)
         return 0;
     for (unsigned v = 0; v < p->nviews; v++)

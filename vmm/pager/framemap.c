@@ -20,13 +20,14 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "numa/counters.h"
+#include "numa/policy.h"
 #include "vmm/pager/private.h"
 
 #define PRESENT (UINT64_C(1) << 63)       /* of an entry of pagemap */
 #define NUMBER  ((UINT64_C(1) << 55) - 1) /* the frame's */
 
 enum {
-    BATCH = 512,     /* entries read at once */
     PAUSE_MOST = 4,  /* pause before the last time that a changed chunk is read */
     SLOW = 1024,     /* intervals that a round takes when nothing changes */
     GROWTH = 8,      /* chunks to be read for each page that the store has grown */
@@ -216,31 +217,46 @@ static bool replicas_of(const struct framemap *m, uint64_t gfn, unsigned n, unsi
     return some;
 }
 
-/* Reads what one mapping has of n pages; `node` is its views', -1: the alias, which has masters
- * only.  *seen: which are there, as far as bits go.  Returns how many frames are new. */
-static unsigned read_mapping(struct framemap *m, const uint8_t *base, int node, uint64_t gfn,
-                             unsigned n, bool tell, uint64_t *seen)
+/* A look at what mappings have of some pages. */
+struct look {
+    uint64_t gfn;     /* the first */
+    unsigned n;       /* how many, at most FRAMEMAP_CHUNK */
+    bool tell;        /* found() is to hear of all, not just of new ones */
+    uint64_t seen;    /* bit per page: it is in one of the mappings */
+    unsigned fresh;   /* frames that are new to us */
+    unsigned missing; /* replicas that are not in a mapping that should have them */
+};
+
+/* Reads what one mapping has of them; `node` is its views', -1: the alias, which has masters only. */
+static void read_mapping(struct framemap *m, const uint8_t *base, int node, struct look *l)
 {
-    uint64_t entry[BATCH], first = ((uintptr_t)base >> PAGE_SHIFT) + gfn;
-    bool copy[BATCH], copies = node >= 0 && replicas_of(m, gfn, n, (unsigned)node, copy);
-    ssize_t got = pread(m->pagemap, entry, n * sizeof(*entry), (off_t)(first * sizeof(*entry)));
-    unsigned fresh = 0;
+    uint64_t entry[FRAMEMAP_CHUNK], first = ((uintptr_t)base >> PAGE_SHIFT) + l->gfn;
+    bool copy[FRAMEMAP_CHUNK],
+        copies = node >= 0 && replicas_of(m, l->gfn, l->n, (unsigned)node, copy);
+    ssize_t got =
+        pread(m->pagemap, entry, l->n * sizeof(*entry), (off_t)(first * sizeof(*entry)));
 
-    m->reads += n;
-    for (unsigned i = 0; i < n && (ssize_t)((i + 1) * sizeof(*entry)) <= got; i++) {
-        uint32_t owner = (uint32_t)(gfn + i + 1) | (copies && copy[i] ? FRAME_COPY : 0);
+    m->reads += l->n;
+    for (unsigned i = 0; i < l->n && (ssize_t)((i + 1) * sizeof(*entry)) <= got; i++) {
+        bool is_copy = copies && copy[i], is_new;
         uint64_t number = entry[i] & NUMBER;
-        bool is_new;
 
-        if (!(entry[i] & PRESENT) || !number || number >= m->nframes)
+        if (!(entry[i] & PRESENT) || !number || number >= m->nframes) {
+            l->missing += is_copy;
             continue;
-        *seen |= i < 64 ? UINT64_C(1) << i : 0;
-        is_new = note(m, number, owner);
-        fresh += is_new;
-        if ((is_new || tell) && m->found)
-            m->found(m->arg, gfn + i, number);
+        }
+        l->seen |= UINT64_C(1) << i;
+        is_new = note(m, number, (uint32_t)(l->gfn + i + 1) | (is_copy ? FRAME_COPY : 0));
+        l->fresh += is_new;
+        if ((is_new || l->tell) && m->found)
+            m->found(m->arg, l->gfn + i, number);
     }
-    return fresh;
+}
+
+/* Whether each page was seen. */
+static bool complete(const struct look *l)
+{
+    return !(~l->seen << (64 - l->n));
 }
 
 /* Reads what mappings have of a chunk: all, where a page may have replicas, else until each page
@@ -248,34 +264,32 @@ static unsigned read_mapping(struct framemap *m, const uint8_t *base, int node, 
 static unsigned read_chunk(struct framemap *m, uint64_t chunk)
 {
     const struct pager *p = m->pager;
-    uint64_t gfn = chunk_gfn(m, chunk), seen = 0, bit = UINT64_C(1) << chunk % 64;
-    bool copies = pagemap_watched(p->map, gfn, FRAMEMAP_CHUNK);
-    unsigned fresh = 0;
+    struct look l = {.gfn = chunk_gfn(m, chunk), .n = FRAMEMAP_CHUNK};
+    uint64_t bit = UINT64_C(1) << chunk % 64;
+    bool copies = pagemap_watched(p->map, l.gfn, FRAMEMAP_CHUNK);
 
-    for (unsigned v = 0; v < p->nviews && (copies || ~seen); v++)
-        fresh += read_mapping(m, p->spec.mem->view[v], p->spec.view_node[v], gfn,
-                              FRAMEMAP_CHUNK, false, &seen);
-    if (~seen)
-        fresh += read_mapping(m, p->spec.mem->alias, -1, gfn, FRAMEMAP_CHUNK, false, &seen);
+    for (unsigned v = 0; v < p->nviews && (copies || !complete(&l)); v++)
+        read_mapping(m, p->spec.mem->view[v], p->spec.view_node[v], &l);
+    if (!complete(&l))
+        read_mapping(m, p->spec.mem->alias, -1, &l);
     m->read[chunk] = (uint16_t)m->now;
     m->full[chunk / 64] &= ~bit;
-    m->full[chunk / 64] |= ~seen || copies ? 0 : bit;
-    return fresh;
+    m->full[chunk / 64] |= !complete(&l) || copies ? 0 : bit;
+    return l.fresh;
 }
 
-void framemap_read(struct framemap *m, uint64_t gfn, uint64_t n)
+/* Reads what all mappings have of pages within a chunk; if one is to be found later has it read
+ * again. */
+static void read_changed(struct framemap *m, uint64_t gfn, unsigned n)
 {
-    uint64_t end = gfn + clip(m->pager, gfn, n);
+    const struct pager *p = m->pager;
+    struct look l = {.gfn = gfn, .n = n, .tell = true};
 
-    for (unsigned part; gfn < end; gfn += part) {
-        const struct pager *p = m->pager;
-        uint64_t seen = 0;
-
-        part = end - gfn < BATCH ? (unsigned)(end - gfn) : BATCH;
-        for (unsigned v = 0; v < p->nviews; v++)
-            read_mapping(m, p->spec.mem->view[v], p->spec.view_node[v], gfn, part, true, &seen);
-        read_mapping(m, p->spec.mem->alias, -1, gfn, part, true, &seen);
-    }
+    for (unsigned v = 0; v < p->nviews; v++)
+        read_mapping(m, p->spec.mem->view[v], p->spec.view_node[v], &l);
+    read_mapping(m, p->spec.mem->alias, -1, &l);
+    if (l.missing || !complete(&l))
+        again(m, chunk_of(m, gfn), AFTER_FOUND);
 }
 
 void framemap_changed(struct framemap *m, uint64_t gfn, uint64_t n)
@@ -283,8 +297,29 @@ void framemap_changed(struct framemap *m, uint64_t gfn, uint64_t n)
     uint64_t end = gfn + clip(m->pager, gfn, n);
 
     m->told += n;
-    for (; gfn < end; gfn = (gfn / FRAMEMAP_CHUNK + 1) * FRAMEMAP_CHUNK)
-        again(m, chunk_of(m, gfn), AFTER_FOUND);
+    for (unsigned part; gfn < end; gfn += part) {
+        part = FRAMEMAP_CHUNK - (unsigned)(gfn % FRAMEMAP_CHUNK);
+        if (part > end - gfn)
+            part = (unsigned)(end - gfn);
+        read_changed(m, gfn, part);
+    }
+}
+
+/* Pages of an action. */
+static uint64_t pages_of(const struct action *a)
+{
+    return a->page & PAGE_BLOCK ? PAGEMAP_BLOCK : 1;
+}
+
+void framemap_acted(struct framemap *m, const struct action *acts, unsigned n)
+{
+    for (unsigned i = 0, next; i < n; i = next) {
+        uint64_t gfn = acts[i].page & ~PAGE_BLOCK, pages = pages_of(&acts[i]);
+
+        for (next = i + 1; next < n && (acts[next].page & ~PAGE_BLOCK) == gfn + pages; next++)
+            pages += pages_of(&acts[next]);
+        framemap_changed(m, gfn, pages);
+    }
 }
 
 /* ---- an interval ---- */

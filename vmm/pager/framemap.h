@@ -6,7 +6,7 @@
  *
  * Nobody tells when a page gets a frame or loses it, and reading all page tables in each interval
  * would cost more than sampling may.  So chunks of pages are read
- *   - when the pager has changed something there (framemap_changed), a few times over, since a
+ *   - when the pager has changed something there (framemap_changed); a few times over where a
  *     view has no entry for a page before it is used again,
  *   - in rotation: slowly, but as fast as the budget allows while the store grows or somebody
  *     else moves pages; where new frames are found the neighbours are looked at as well,
@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct action;
 struct err;
 struct guest_mem;
 struct pager;
@@ -98,11 +99,11 @@ bool framemap_find(struct framemap *m, uint64_t frame, uint64_t *gfn);
  * is it still true? */
 bool framemap_confirm(struct framemap *m, uint64_t frame);
 
-/* The pager has changed pages. */
+/* The pager has changed pages: reads where they are now, and found() hears of all. */
 void framemap_changed(struct framemap *m, uint64_t gfn, uint64_t n);
 
-/* Reads the frames of some pages now; found() hears of all. */
-void framemap_read(struct framemap *m, uint64_t gfn, uint64_t n);
+/* The same for those that n actions are about; neighbours, one behind the other, at once. */
+void framemap_acted(struct framemap *m, const struct action *acts, unsigned n);
 
 /* CPU time of the calling thread, ns. */
 uint64_t framemap_clock(void);

@@ -126,6 +126,11 @@ int guard_plain(const struct guard_spec *spec, uint64_t gpa, uint64_t len, int p
     return 0;
 }
 
+void guard_fill(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    (void)madvise(g->spec.base + gpa, len, MADV_POPULATE_READ); /* if not, who comes fills it */
+}
+
 /* Sets the protection of a range's mapping. */
 static int set_prot(const struct guard *g, uint64_t gpa, uint64_t len, int prot)
 {

@@ -98,6 +98,10 @@ int guard_open(const struct guard *g, uint64_t gpa, uint64_t len);
 /* Maps a range of another store, protected. */
 int guard_map(const struct guard *g, uint64_t gpa, uint64_t len, int store);
 
+/* Puts a mapped range of another store into the view's page table, so that who uses it need not
+ * wait for that. */
+void guard_fill(const struct guard *g, uint64_t gpa, uint64_t len);
+
 /* Maps the own store's range back, in one step; for reading only unless `writable`. 
  * guard_settle() must follow: it makes the range writable and wakes who waited. */
 int guard_back(const struct guard *g, uint64_t gpa, uint64_t len, bool writable);

@@ -260,24 +260,11 @@ static void collect(struct source *s)
 
 /* ---- actions ---- */
 
-/* Pages of an action. */
-static uint64_t pages_of(const struct action *a)
-{
-    return a->page & PAGE_BLOCK ? PAGEMAP_BLOCK : 1;
-}
-
 static void acted(struct source *s, const struct action *acts, unsigned n)
 {
     struct flash *f = s->own;
 
-    for (unsigned i = 0, next; i < n; i = next) {
-        uint64_t gfn = acts[i].page & ~PAGE_BLOCK, pages = pages_of(&acts[i]);
-
-        for (next = i + 1; next < n && (acts[next].page & ~PAGE_BLOCK) == gfn + pages; next++)
-            pages += pages_of(&acts[next]);
-        framemap_read(&f->frames, gfn, pages);
-        framemap_changed(&f->frames, gfn, pages);
-    }
+    framemap_acted(&f->frames, acts, n);
 }
 
 /* ---- the source ---- */

@@ -286,9 +286,7 @@ static void acted(struct source *s, const struct action *acts, unsigned n)
 {
     struct perf *p = s->own;
 
-    for (unsigned i = 0; i < n; i++)
-        framemap_changed(&p->frames, acts[i].page & ~PAGE_BLOCK,
-                         acts[i].page & PAGE_BLOCK ? PAGEMAP_BLOCK : 1);
+    framemap_acted(&p->frames, acts, n);
 }
 
 static int pebs_start(struct source *s, struct err *err)
