@@ -193,25 +193,42 @@ int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len)
     return madvise(g->spec.base + gpa, len, MADV_DONTNEED) ? -errno : 0;
 }
 
-/* UFFDIO_CONTINUE for as much of [gpa, end) as it can; passes over what is there already or not in
- * memory. */
-static void go_on(const struct guard *g, uint64_t gpa, uint64_t end, uint64_t mode)
+/* Bits for the pages of [gpa, end), of those from first on. */
+static uint64_t bits(uint64_t first, uint64_t gpa, uint64_t end)
 {
+    uint64_t at = (gpa - first) / GUARD_PAGE, n = (end - gpa) / GUARD_PAGE;
+
+    return at >= 64 || !n ? 0 : (n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << at;
+}
+
+/* UFFDIO_CONTINUE for as much of [gpa, end) as it can; passes over what is there already or not in
+ * memory.  Returns a bit for each of the first 64 pages that came in. */
+static uint64_t go_on(const struct guard *g, uint64_t gpa, uint64_t end, uint64_t mode)
+{
+    uint64_t first = gpa, in = 0;
+
     for (unsigned again = 0; gpa < end && again < AGAIN_MAX;) {
         struct uffdio_continue c = {.range = {.start = address(g, gpa), .len = end - gpa},
                                     .mode = mode | UFFDIO_CONTINUE_MODE_DONTWAKE};
 
         if (!ioctl(g->uffd, UFFDIO_CONTINUE, &c))
-            return;
-        if (c.mapped > 0)
-            gpa += (uint64_t)c.mapped; /* EAGAIN: so many, and then one that it could not */
-        else if (errno == EAGAIN)
+            return in | bits(first, gpa, end);
+        if (c.mapped > 0) { /* EAGAIN: so many, and then one that it could not */
+            in |= bits(first, gpa, gpa + (uint64_t)c.mapped);
+            gpa += (uint64_t)c.mapped;
+        } else if (errno == EAGAIN)
             again++;
         else if (errno == EEXIST || errno == EFAULT)
             gpa += GUARD_PAGE;
         else
-            return; /* not of the own store any more */
+            break; /* not of the own store any more */
     }
+    return in;
+}
+
+uint64_t guard_admit_beside(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    return go_on(g, gpa, gpa + len, 0);
 }
 
 /* Lets readers see a page where the kernel cannot protect it in the same step: in between the
@@ -223,7 +240,7 @@ static int go_on_barred(const struct guard *g, uint64_t gpa, uint64_t len)
 
     if (r)
         return r;
-    go_on(g, gpa, gpa + len, 0);
+    (void)go_on(g, gpa, gpa + len, 0);
     r = protect(g, gpa, len, true);
     INVARIANT(!r, "I1: a page that was let in cannot be protected");
     r = set_prot(g, gpa, len, PROT_READ | PROT_WRITE);
@@ -249,11 +266,11 @@ int guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_ad
         return 0; /* nobody is known to wait */
     }
     if (how != ADMIT_OPEN && g->admits_protected)
-        go_on(g, gpa, gpa + len, UFFDIO_CONTINUE_MODE_WP);
+        (void)go_on(g, gpa, gpa + len, UFFDIO_CONTINUE_MODE_WP);
     else if (how == ADMIT_PROTECTED)
         r = go_on_barred(g, gpa, len);
     else
-        go_on(g, gpa, gpa + len, 0);
+        (void)go_on(g, gpa, gpa + len, 0);
     if (how == ADMIT_WATCHED && !g->admits_protected)
         (void)protect(g, gpa, len, true);
     if (!r)

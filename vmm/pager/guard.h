@@ -119,6 +119,10 @@ int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len);
  * -errno: no mapping is left to part it for (ADMIT_PROTECTED), and nobody was woken. */
 int guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how);
 
+/* Puts up to 64 pages into the view's page table for all, for which nobody is known to wait.  Returns a
+ * bit for each that came in: it was in memory, and not there yet. */
+uint64_t guard_admit_beside(const struct guard *g, uint64_t gpa, uint64_t len);
+
 /* The thread is to run on another node of the host. */
 void guard_rehome(struct guard *g, int host);
 

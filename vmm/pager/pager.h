@@ -57,12 +57,16 @@ struct page_move {
     unsigned node; /* where to */
 };
 
-/* A page was used by a view. */
+enum { PAGER_GROUP = 8 };
+
+/* A page was used by a view.  Of an aligned group of PAGER_GROUP pages, revoked together, the first
+ * touch lets all in. */
 struct pager_touch {
     uint64_t gfn;
     uint64_t after_ns; /* since it was revoked; UINT64_MAX: it was not */
     uint8_t node;      /* of the view */
     bool write;        /* it was written */
+    bool beside;       /* guessed: a neighbour was used that was revoked together with it */
 };
 
 /* What was done since the start: units of 4 KiB pages unless said otherwise. */

@@ -15,10 +15,10 @@
 
 enum {
     PAGE_SHIFT = 12,
-    TOUCHES_MAX = 32768, /* touches kept; a power of two */
-    BROKEN_MAX = 8192,   /* broken units kept; a power of two */
-    STAMP_PAGES = 8,     /* pages that share the time when they were revoked */
-    STAMP_SHIFT = 16,    /* ns to units of that time */
+    TOUCHES_MAX = 1 << 17,     /* touches kept; a power of two */
+    BROKEN_MAX = 8192,         /* broken units kept; a power of two */
+    STAMP_PAGES = PAGER_GROUP, /* pages that share the time when they were revoked */
+    STAMP_SHIFT = 16,          /* ns to units of that time */
 };
 
 /* What fault threads saw and the pager's thread has not asked for yet.  Under the pager's lock. */

@@ -11,6 +11,9 @@
  * Watching: before a page is replicated it is protected for an interval while it stays private
  * (pager_unwritten()).  If it is written meanwhile it is open again, in all views at once.
  *
+ * Groups: a page comes in with the neighbours that were revoked when it was, and they count as read:
+ * users of neighbours are mostly the same, and a fault costs far more than a page.
+ *
  * A view's first touch of a page that another one has brought into memory comes here as well.
  * It brings along those behind it that are in memory, up to the end of its block.
  * Threads: fault threads and the pager's; the pager's lock is held.
@@ -113,7 +116,7 @@ static void put(struct pager *p, const struct pager_touch *t)
 {
     struct seen *s = &p->seen;
 
-    p->stats.touches++;
+    p->stats.touches += !t->beside;
     if (s->touch_in - s->touch_out == TOUCHES_MAX)
         p->stats.lost++;
     else
@@ -247,6 +250,35 @@ static void admit_behind(struct pager *p, unsigned view, uint64_t gfn)
                           (at - gfn - 1) << PAGE_SHIFT, ADMIT_BEHIND);
 }
 
+/* Whether a page may come in with a neighbour that was revoked when it was. */
+static bool comes_in(const struct pager *p, unsigned view, uint64_t gfn)
+{
+    return is_revoked(p, view, gfn) && !is_watched(p, gfn) &&
+           pagemap_get(p->map, gfn).state == PAGE_PRIVATE;
+}
+
+/* A sampled page was touched: its group comes in with it, for one fault tells of all. */
+static void admit_group(struct pager *p, unsigned view, uint64_t gfn, uint64_t after_ns)
+{
+    uint64_t first = gfn & ~(uint64_t)(STAMP_PAGES - 1), a = gfn, b = gfn + 1, in;
+
+    while (a > first && comes_in(p, view, a - 1))
+        a--;
+    while (b < first + STAMP_PAGES && comes_in(p, view, b))
+        b++;
+    if (b - a < 2)
+        return;
+    in = guard_admit_beside(&p->guard[view], a << PAGE_SHIFT, (b - a) << PAGE_SHIFT);
+    for (uint64_t at = a; at < b; at++) {
+        struct pager_touch t = {
+            .gfn = at, .node = p->spec.view_node[view], .after_ns = after_ns, .beside = true};
+
+        set_revoked(p, view, at, false);
+        if (at != gfn && in >> (at - a) & 1)
+            put(p, &t);
+    }
+}
+
 /* Lets a page in that is its master's only copy. */
 static void admit_private(struct pager *p, unsigned view, uint64_t gfn, bool write,
                           bool sampled)
@@ -258,7 +290,9 @@ static void admit_private(struct pager *p, unsigned view, uint64_t gfn, bool wri
         (void)guard_open(g, gpa, PAGE_BYTES);
     (void)guard_admit(g, gpa, PAGE_BYTES,
                       !write && (sampled || is_watched(p, gfn)) ? ADMIT_WATCHED : ADMIT_OPEN);
-    if (!sampled)
+    if (sampled)
+        admit_group(p, view, gfn, revoked_for(p, gfn));
+    else
         admit_behind(p, view, gfn);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The source `faults`: a sample of pages, chosen by numa/sampler.h, is revoked in all views; a
+ * The source `faults`: a sample of pages, chosen by numa/sampler.h in groups, is revoked in all views; a
  * touch says who reads or writes, and its delay how often.  What revoking and touches cost is
  * measured all the time, so that the sampler's budget is one of this host.  Threads: source.h.
  */
@@ -15,12 +15,13 @@
 #include "vmm/pager/source.h"
 
 enum {
-    TOUCHES = 8192,     /* touches taken at once */
-    WEIGHT_MOST = 64,   /* uses that one touch may stand for */
-    LEAST_SAMPLED = 64, /* pages an interval when all is quiet */
+    TOUCHES = 8192,    /* touches taken at once */
+    WEIGHT_MOST = 64,  /* uses that one touch may stand for */
+    LEAST_SAMPLED = 8, /* groups an interval when all is quiet */
+    TOUCHED = 2, /* of a touch's weight, the part of the page that was touched: 1 in so many */
     FAULT_NS =
         10000, /* cost of a touch, fault thread and vCPU together, until it is measured */
-    REVOKE_NS = 5000, /* cost of revoking a page in all views, likewise */
+    REVOKE_NS = 5000, /* cost of revoking a group in all views, likewise */
     COST_MIN = 100,   /* no cost is believed to be less */
     SMOOTH = 8,       /* intervals over which costs are averaged */
 };
@@ -41,7 +42,7 @@ static bool found(char *why, unsigned len)
 static int start(struct source *s, struct err *err)
 {
     const struct source_spec *spec = &s->spec;
-    struct sampler_limits limits = {.pages = (spec->low + spec->high) / MEM_PAGE,
+    struct sampler_limits limits = {.pages = (spec->low + spec->high) / MEM_PAGE / PAGER_GROUP,
                                     .least = LEAST_SAMPLED,
                                     .most = UINT32_MAX / 2,
                                     .share = spec->share,
@@ -73,23 +74,33 @@ static void stop(struct source *s)
     s->own = NULL;
 }
 
+/* How many uses a touch stands for.  A group's first touch comes the sooner the more its pages are
+ * used together: a neighbour gets an even part of that, the page itself half, as it may be the only
+ * one. */
+static uint32_t weight_of(const struct source *s, const struct pager_touch *t)
+{
+    uint32_t all = sampler_weight(s->spec.interval_ns, t->after_ns, WEIGHT_MOST);
+    uint32_t part = t->beside ? PAGER_GROUP : TOUCHED;
+
+    return (all + part - 1) / part;
+}
+
 /* Counts one touch; the sampler hears of it if the page had been revoked. */
 static void count(struct source *s, const struct pager_touch *t, struct sampler_found *found)
 {
     struct faults *f = s->own;
     bool sampled = t->after_ns != UINT64_MAX;
-    uint32_t weight =
-        sampled ? sampler_weight(s->spec.interval_ns, t->after_ns, WEIGHT_MOST) : 1;
+    uint32_t weight = sampled ? weight_of(s, t) : 1;
     struct node_use use = {
         .node = t->node, .reads = t->write ? 0 : weight, .writes = t->write ? weight : 0};
     bool near = source_saw(s, t->gfn, use);
 
-    if (!sampled)
+    if (!sampled || t->beside)
         return;
     found->local += near;
     found->remote += !near;
     if (!near)
-        sampler_again(&f->sampler, source_unit(s, t->gfn));
+        sampler_again(&f->sampler, source_unit(s, t->gfn) / PAGER_GROUP);
 }
 
 /* CPU time of the calling thread, ns. */
@@ -112,7 +123,7 @@ static void learn(uint32_t *average, uint64_t ns, uint64_t n)
     *average = (uint32_t)(next < COST_MIN ? COST_MIN : next);
 }
 
-/* Counts all touches of the interval; how many. */
+/* Counts all touches of the interval; how many faults told of them. */
 static uint64_t count_all(struct source *s, struct sampler_found *found)
 {
     struct faults *f = s->own;
@@ -122,14 +133,15 @@ static uint64_t count_all(struct source *s, struct sampler_found *found)
     do {
         n = pager_touches(s->spec.pager, f->touch, TOUCHES);
         pager_locate_touched(s->spec.pager, f->touch, n);
-        for (unsigned i = 0; i < n; i++)
+        for (unsigned i = 0; i < n; i++) {
             count(s, &f->touch[i], found);
-        sum += n;
+            sum += !f->touch[i].beside;
+        }
     } while (n == TOUCHES);
     return sum;
 }
 
-/* Revokes the next sample; how many pages. */
+/* Revokes the next sample; how many groups. */
 static uint64_t revoke(struct source *s)
 {
     struct faults *f = s->own;
@@ -137,7 +149,8 @@ static uint64_t revoke(struct source *s)
     uint64_t sum = 0;
 
     while (sampler_next(&f->sampler, &run)) {
-        pager_revoke(s->spec.pager, source_gfn(s, run.first), run.count);
+        pager_revoke(s->spec.pager, source_gfn(s, run.first * PAGER_GROUP),
+                     run.count * PAGER_GROUP);
         sum += run.count;
     }
     return sum;
@@ -171,7 +184,7 @@ static uint64_t rate(const struct source *s)
 {
     const struct faults *f = s->own;
 
-    return f->sampler.rate;
+    return (uint64_t)f->sampler.rate * PAGER_GROUP;
 }
 
 const struct source_ops source_faults = {
