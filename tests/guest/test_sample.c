@@ -197,12 +197,61 @@ static void written_pages_are_not_copied(void **state)
     rig_free(r);
 }
 
+/* Takes touches of the spare pages: of how many it is true, of how many guessed. */
+static void take_spare(struct pages_rig *r, unsigned *real, unsigned *beside)
+{
+    struct pager_touch some[64];
+    unsigned n = pager_touches(r->p, some, 64);
+
+    *real = *beside = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (some[i].gfn >= RIG_SPARE_GFN && some[i].after_ns != UINT64_MAX)
+            *(some[i].beside ? beside : real) += 1;
+}
+
+/* Of pages that were revoked together the first touch lets all in that are in memory. */
+static void one_touch_tells_of_a_group(void **state)
+{
+    const struct rig_spec spec = {.nvcpus = 2,
+                                  .nviews = 2,
+                                  .nnodes = 2,
+                                  .mover = PAGER_MOVE_COPY,
+                                  .samples = true,
+                                  .forget_view = -1};
+    struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
+    uint8_t *alias = r->m.mem.alias + ((uint64_t)RIG_SPARE_GFN << 12);
+    const volatile uint8_t *view = r->m.mem.view[0] + ((uint64_t)RIG_SPARE_GFN << 12);
+    const unsigned hole = 5, pages = 2 * PAGER_GROUP;
+    unsigned real, beside;
+
+    (void)state;
+    for (unsigned i = 0; i < pages; i++)
+        if (i != hole)
+            alias[(uint64_t)i << 12] = (uint8_t)(i + 1);
+    pager_revoke(r->p, RIG_SPARE_GFN, pages);
+    assert_int_equal(view[3 << 12], 4);
+    take_spare(r, &real, &beside);
+    assert_int_equal(real, 1);
+    assert_int_equal(beside, PAGER_GROUP - 2);
+    for (unsigned i = 0; i < PAGER_GROUP; i++)
+        assert_int_equal(view[i << 12], i == hole ? 0 : i + 1);
+    take_spare(r, &real, &beside);
+    assert_int_equal(real + beside, 0);
+    assert_int_equal(view[PAGER_GROUP << 12], PAGER_GROUP + 1);
+    take_spare(r, &real, &beside);
+    assert_int_equal(real, 1);
+    assert_int_equal(beside, PAGER_GROUP - 1);
+    rig_check(r);
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost),
         cmocka_unit_test(silence_is_told_of),
         cmocka_unit_test(written_pages_are_not_copied),
+        cmocka_unit_test(one_touch_tells_of_a_group),
     };
 
     cmocka_set_test_filter(getenv("GUEST_TEST"));
