@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/err.h"
+
 #define NEVER (UINT64_MAX / 4)
 
 /* A way to have come here. */
@@ -19,6 +21,7 @@ struct search {
     const struct policy_machine *m;
     bool delayed;                                  /* nodes are known an interval late */
     uint64_t migrate, replicate, collapse, broken; /* ns */
+    uint64_t further;                              /* ns, a replica beside the first */
     unsigned n;                                    /* entries of node, at and begin */
     unsigned node[ORACLE_NODES + 1];  /* where the master may be; [0]: where it is at first */
     struct path at[ORACLE_NODES + 1]; /* best way to have the only copy there now */
@@ -136,14 +139,14 @@ static struct path replicated(const struct search *s, unsigned c, const uint64_t
     for (unsigned i = 0; i < s->m->nnodes; i++) {
         uint64_t n = s->stretch[i] + (s->open >> i & 1 ? before[i] : 0);
         uint64_t rest = s->early[i] + (s->open >> i & 1 ? 0 : before[i]);
-        uint64_t afar = n * s->m->ns[i][master], near = n * s->m->ns[i][i] + s->replicate;
+        uint64_t afar = n * s->m->ns[i][master], near = n * s->m->ns[i][i] + s->further;
         bool copied = i != master && near < afar;
 
         copies += copied;
         way.ns += (copied ? near : afar) + rest * s->m->ns[i][master];
         way.local += (i == master || copied ? n : 0) + (i == master ? rest : 0);
     }
-    way.ns += copies ? ending : 0;
+    way.ns += copies ? s->replicate - s->further + ending : 0;
     return way;
 }
 
@@ -275,8 +278,11 @@ void oracle_page(struct oracle_result *r, const struct workload *w, uint32_t k,
 
     s.migrate = policy_cost_of(cost, ACT_MIGRATE, page);
     s.replicate = policy_cost_of(cost, ACT_REPLICATE, page);
+    s.further = policy_cost_further(cost, page);
     s.collapse = policy_cost_of(cost, ACT_COLLAPSE, page);
     s.broken = policy_cost_broken(cost, page);
+    INVARIANT(s.further <= s.replicate,
+              "oracle: a further replica costs no more than the first");
     all = sum_up(&s, w, k);
     if (!all)
         return;

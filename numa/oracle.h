@@ -3,8 +3,9 @@
  * The best that could be done with one page by someone who knows the future, at the same
  * costs of actions: what a policy's result is measured against.
  *
- * Each action costs what it costs within a run of neighbours, however long: pages are looked at one
- * by one, so it can only be too good.
+ * Each action costs what it costs within a run of neighbours, however long, and a move what it
+ * costs in a batch, never a beginning; of a page's replicas made at once the first costs more than
+ * the others.  Pages are looked at one by one, so it can only be too good.
  *
  * A page begins where it is first touched.  Before each interval it may move.  In a stretch
  * of intervals without writes it may instead be replicated, master included, to any nodes; a

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What all policies have in common: taking pages off the counters' list, sums and gains, the
- * choice of the actions that budget and free memory allow, and the limits on what is done to
- * one page.
+ * What all policies have in common: taking pages off the counters' list, sums and gains, memory
+ * pressure, and the order of it all.  Which actions budget and free memory allow: policy_choose.c;
+ * what is left alone: policy_limits.c.
  */
 #include "numa/policy.h"
 
@@ -12,15 +12,7 @@
 #include "base/err.h"
 #include "numa/policy_judge.h"
 
-enum {
-    BUCKETS = 32,
-    BUCKET_EVEN = 8,
-    EVICT_MOST = 4096,
-    COUNTS_A_LINE = 7,
-    LOOKS_A_COPY = 3,
-    PIECE = 64,
-    ENOUGH = 3
-};
+enum { EVICT_MOST = 4096, COUNTS_A_LINE = 7, LOOKS_A_COPY = 3, ENOUGH = 3 };
 
 /* Lists all nodes by their distance from one. */
 static void sort_nodes(uint8_t *order, const struct policy_machine *m, unsigned from)
@@ -60,12 +52,6 @@ void policy_exit(struct policy *p)
 unsigned policy_home(const struct policy *p, uint64_t page, uint64_t pages, unsigned toucher)
 {
     return p->ops->home(p, page, pages, toucher);
-}
-
-/* Bytes of a page or block. */
-static uint64_t bytes_of(uint64_t page)
-{
-    return page & PAGE_BLOCK ? UINT64_C(2) << 20 : 4096;
 }
 
 /* ---- for judges ---- */
@@ -114,18 +100,11 @@ uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, u
 bool judge_pays(const struct policy *p, const struct policy_judge *j, enum act act,
                 uint64_t gain_ns)
 {
-    uint64_t cost = policy_cost_of(&p->cost, act, j->use.page);
+    uint64_t cost = act == ACT_REPLICATE && j->copied
+                        ? policy_cost_further(&p->cost, j->use.page)
+                        : policy_cost_of(&p->cost, act, j->use.page);
 
     return gain_ns && gain_ns * p->tune.horizon * 100 >= cost * p->tune.margin;
-}
-
-/* log2 of gain over cost, BUCKET_EVEN where they are equal. */
-static uint8_t bucket_of(uint64_t gain, uint64_t cost)
-{
-    uint64_t ratio = (gain << BUCKET_EVEN) / (cost ? cost : 1);
-    unsigned b = ratio ? 63 - (unsigned)__builtin_clzll(ratio) : 0;
-
-    return (uint8_t)(b < BUCKETS ? b : BUCKETS - 1);
 }
 
 void judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned node,
@@ -142,14 +121,9 @@ void judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned 
                                      .gain = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX,
                                      .act = (uint8_t)act,
                                      .node = (uint8_t)node,
-                                     .from = j->page.home};
-}
-
-/* Tells what came of looking at a page. */
-static void tell(const struct policy_input *in, uint64_t page, enum policy_why why)
-{
-    if (in->pages->told)
-        in->pages->told(in->arg, page, why);
+                                     .from = j->page.home,
+                                     .had = j->page.replicas != 0};
+    j->copied |= act == ACT_REPLICATE;
 }
 
 /* ---- judging ---- */
@@ -209,16 +183,17 @@ static bool judge_page(struct policy *p, struct policy_judge *j)
     if (!j->in->pages->look(j->in->arg, j->use.page, &j->page) || j->page.fixed)
         return false;
     if (j->total[j->top] < p->tune.sharing) {
-        tell(j->in, j->use.page, WHY_WORTH);
+        judge_tell(j->in, j->use.page, WHY_WORTH);
         return false;
     }
     if (!may_act(p, j)) {
-        tell(j->in, j->use.page, WHY_LIMIT);
+        judge_tell(j->in, j->use.page, WHY_LIMIT);
         return false;
     }
+    j->copied = j->page.replicas != 0;
     p->ops->judge(p, j);
     if (j->n == before)
-        tell(j->in, j->use.page, WHY_WORTH);
+        judge_tell(j->in, j->use.page, WHY_WORTH);
     return j->n > before;
 }
 
@@ -249,232 +224,6 @@ static unsigned judge_pages(struct policy *p, const struct policy_input *in, str
     return j.n;
 }
 
-/* ---- choosing ---- */
-
-/* End of the run that begins at a[i]; long ones are chosen piece by piece, so that hot pages
- * are not held up by cold ones. */
-static unsigned run_end(const struct action *a, unsigned i, unsigned n)
-{
-    unsigned most = i + PIECE < n ? i + PIECE : n;
-
-    for (i++; i < most && policy_joins(&a[i - 1], &a[i]);)
-        i++;
-    return i;
-}
-
-/* What a run costs. */
-static uint64_t run_cost(const struct policy *p, const struct action *a, unsigned n)
-{
-    uint64_t ns = 0;
-
-    for (unsigned i = 0; i < n; i++)
-        ns += policy_cost_next(&p->cost, i ? &a[i - 1] : NULL, &a[i]);
-    return ns;
-}
-
-/* Sums up what a run saves within tune.horizon, ns. */
-static uint64_t run_gain(const struct action *a, unsigned n)
-{
-    uint64_t us = 0;
-
-    for (unsigned i = 0; i < n; i++)
-        us += a[i].gain;
-    return us * 1000;
-}
-
-/* Drops runs that do not repay, the beginning included (tune.margin), and gives the others
- * their bucket; returns how many actions are left. */
-static unsigned weigh_runs(struct policy *p, const struct policy_input *in, struct action *a,
-                           unsigned n)
-{
-    unsigned kept = 0;
-
-    for (unsigned i = 0, end; i < n; i = end) {
-        uint64_t gain, cost;
-        bool pays;
-
-        end = run_end(a, i, n);
-        gain = run_gain(a + i, end - i);
-        cost = run_cost(p, a + i, end - i);
-        pays = p->ops->blind || a[i].act == ACT_COLLAPSE || gain * 100 >= cost * p->tune.margin;
-        for (unsigned k = i; k < end; k++) {
-            if (!pays) {
-                counters_judged(in->counters, a[k].page, UINT64_C(1) << a[k].from,
-                                p->tune.calm);
-                tell(in, a[k].page, WHY_WORTH);
-                p->numbers.not_worth++;
-                continue;
-            }
-            a[kept] = a[k];
-            a[kept++].bucket = bucket_of(gain, cost);
-        }
-    }
-    return kept;
-}
-
-/* The bucket from which on candidates fit into the budget; *part is what is left for it. */
-static unsigned cut_off(const struct policy *p, const struct action *a, unsigned n,
-                        uint64_t *part)
-{
-    uint64_t cost[BUCKETS] = {0}, budget = *part;
-    unsigned b = BUCKETS;
-
-    for (unsigned i = 0, end; i < n; i = end) {
-        end = run_end(a, i, n);
-        cost[a[i].bucket] += run_cost(p, a + i, end - i);
-    }
-    while (b && cost[b - 1] <= budget)
-        budget -= cost[--b];
-    *part = budget;
-    return b; /* bucket b - 1 in part, b and above as a whole */
-}
-
-/* Takes the memory an action needs (L4); false: there is none. */
-static bool take_memory(struct policy *p, const struct policy_input *in, const struct action *a)
-{
-    uint64_t need = bytes_of(a->page), keep = 0;
-
-    if (a->act == ACT_EVICT || (a->act == ACT_COLLAPSE && a->node == a->from))
-        return true;
-    if (a->act == ACT_REPLICATE)
-        keep = in->total[a->node] / 100 * p->tune.keep_free;
-    if (p->left[a->node] < need + keep) {
-        p->numbers.no_memory++;
-        return false;
-    }
-    p->left[a->node] -= need;
-    return true;
-}
-
-/* Leaves a page alone from now on, longer each time. */
-static void leave_alone(const struct policy *p, struct policy_record *r, uint32_t now)
-{
-    r->until = now + (p->tune.freeze << r->level);
-    r->level = (uint8_t)(r->level + (r->level < LEVEL_MAX));
-    r->moves = r->strikes = 0;
-}
-
-/* Intervals, at most 255, in which a gain (us in tune.horizon) repays a cost (us). */
-static uint8_t repays_in(const struct policy *p, uint64_t cost, uint64_t gain)
-{
-    uint64_t n = gain ? cost * p->tune.horizon / gain + 1 : 255;
-
-    return (uint8_t)(n < 255 ? n : 255);
-}
-
-/* Notes a replica, of so many ns: all that the page has are to repay together what they cost and
- * the write that takes them. */
-static void note_copy(const struct policy *p, struct policy_record *r, const struct action *a,
-                      uint64_t cost, uint32_t now)
-{
-    if (!r->copied) { /* its life is that of the first replica */
-        r->moved = now + 1;
-        r->gain = 0;
-        r->cost = (uint32_t)(policy_cost_broken(&p->cost, a->page) / 1000);
-    }
-    r->copied = true;
-    r->cost = (uint32_t)(r->cost + cost / 1000);
-    r->gain = r->gain + a->gain > r->gain ? r->gain + a->gain : UINT32_MAX;
-    r->payback = repays_in(p, r->cost, r->gain);
-}
-
-/* Has the last move, that now ends after so many intervals, repaid?  There and back costs
- * twice, and each is seen an interval late. */
-static bool repaid(const struct policy *p, const struct policy_record *r, uint32_t life)
-{
-    return life > 2 && (uint64_t)(life - 2) * r->gain >= (uint64_t)r->cost * p->tune.horizon;
-}
-
-/* Notes an action, of so many ns, in the page's record (L1). */
-static void note(struct policy *p, const struct action *a, uint64_t cost, uint32_t now)
-{
-    struct policy_record *r = hist_get(p->hist, a->page);
-    uint32_t life = now + 1 - r->moved;
-
-    if (a->act == ACT_REPLICATE) {
-        note_copy(p, r, a, cost, now);
-        return;
-    }
-    if (!r->moved || life > p->tune.quick || (!r->copied && repaid(p, r, life))) {
-        r->moves = 0;
-        r->level = (uint8_t)(r->level - (r->level > 0 && now >= r->until + p->tune.freeze));
-    }
-    r->cost = (uint32_t)(2 * cost / 1000);
-    r->gain = a->gain;
-    r->copied = false;
-    r->moved = now + 1;
-    if (++r->moves >= p->tune.moves)
-        leave_alone(p, r, now);
-}
-
-/* How many of n actions of a run a budget allows: all or none, so that runs stay whole; but of one
- * that is dear beside all that can be saved up, as many as there are. */
-static unsigned affordable(const struct policy *p, const struct action *a, unsigned n,
-                           uint64_t budget)
-{
-    uint64_t all = run_cost(p, a, n);
-    unsigned k = 0;
-
-    if (all <= budget)
-        return n;
-    if (all < p->savings / 2)
-        return 0;
-    for (; k < n; k++) {
-        uint64_t cost = policy_cost_next(&p->cost, k ? &a[k - 1] : NULL, &a[k]);
-
-        if (cost > budget)
-            break;
-        budget -= cost;
-    }
-    return k;
-}
-
-/* Takes memory for actions of a run, and notes them; returns how many of them are kept, at `to`. */
-static unsigned keep(struct policy *p, const struct policy_input *in, const struct action *a,
-                     unsigned n, struct action *to)
-{
-    uint64_t each = n ? run_cost(p, a, n) / n : 0;
-    unsigned kept = 0;
-
-    for (unsigned i = 0; i < n; i++) {
-        bool room = take_memory(p, in, &a[i]);
-
-        tell(in, a[i].page, room ? WHY_DONE : WHY_MEMORY);
-        if (!room)
-            continue;
-        note(p, &a[i], each, in->now);
-        p->numbers.act[a[i].act]++;
-        to[kept++] = a[i];
-    }
-    return kept;
-}
-
-/* Keeps the candidates that budget (L3) and memory allow, the best; returns how many.  They are
- * in order before and after. */
-static unsigned choose(struct policy *p, const struct policy_input *in, struct action *a,
-                       unsigned n)
-{
-    uint64_t part = p->tokens, cost;
-    unsigned from = cut_off(p, a, n, &part), kept = 0;
-
-    for (unsigned i = 0, end; i < n; i = end) {
-        unsigned b = a[i].bucket, most;
-
-        end = run_end(a, i, n);
-        most = b >= from ? end - i : b + 1 == from ? affordable(p, a + i, end - i, part) : 0;
-        if (b < from)
-            part -= run_cost(p, a + i, most);
-        for (unsigned k = i + most; k < end; k++)
-            tell(in, a[k].page, WHY_BUDGET);
-        p->numbers.over_budget += end - i - most;
-        kept += keep(p, in, a + i, most, a + kept);
-    }
-    cost = run_cost(p, a, kept);
-    p->numbers.cost_ns += cost;
-    p->tokens -= cost < p->tokens ? cost : p->tokens;
-    return kept;
-}
-
 /* ---- memory pressure ---- */
 
 /* Evicts replicas from nodes short of memory, round the page map's rotation (L4). */
@@ -490,14 +239,13 @@ static unsigned relieve(struct policy *p, const struct policy_input *in, struct 
         while (p->left[node] < low && n < most && here++ < EVICT_MOST &&
                in->pages->next_replica(in->arg, node, &page) && page != first) {
             first = here == 1 ? page : first; /* back there: that was all of them */
-            out[n++] = (struct action){
-                .page = page, .act = ACT_EVICT, .node = (uint8_t)node, .bucket = BUCKETS - 1};
-            p->left[node] += bytes_of(page);
+            out[n++] = (struct action){.page = page, .act = ACT_EVICT, .node = (uint8_t)node};
+            p->left[node] += policy_bytes(page);
             p->numbers.act[ACT_EVICT]++;
         }
     }
     policy_order(out, n);
-    p->numbers.cost_ns += run_cost(p, out, n);
+    p->numbers.cost_ns += choose_cost(p, out, n);
     return n;
 }
 
@@ -532,8 +280,6 @@ unsigned policy_decide(struct policy *p, const struct policy_input *in, struct a
     n = relieve(p, in, out, most);
     if (decide && (!p->ops->begin || p->ops->begin(p, in))) {
         last = judge_pages(p, in, out, n, most) - n;
-        policy_order(out + n, last);
-        last = weigh_runs(p, in, out + n, last);
         n += choose(p, in, out + n, last);
     }
     if (p->ops->resets && decide)
@@ -544,43 +290,4 @@ unsigned policy_decide(struct policy *p, const struct policy_input *in, struct a
     if (decide)
         p->since_ns = 0;
     return n;
-}
-
-void policy_collapsed(struct policy *p, uint64_t page, uint32_t now)
-{
-    struct policy_record *r = hist_get(p->hist, page);
-    uint32_t life = now + 1 - r->moved;
-    bool lost = r->copied && (life <= 1 || life < r->payback);
-
-    if (p->counters) {
-        counters_changed(p->counters, page);
-        counters_list(p->counters, page);
-    }
-    r->repaid = r->copied && !lost;
-    if (lost) {
-        if (++r->strikes >= p->tune.collapses)
-            leave_alone(p, r, now);
-    } else if (r->copied) {
-        r->strikes = 0;
-        r->level = (uint8_t)(r->level - (r->level > 0));
-    }
-    r->copied = false;
-    r->moved = now + 1;
-}
-
-void policy_written(struct policy *p, uint64_t page, uint32_t now)
-{
-    struct policy_record *r = hist_get(p->hist, page);
-
-    if (++r->strikes >= p->tune.collapses)
-        leave_alone(p, r, now);
-    r->moved = now + 1;
-}
-
-void policy_failed(struct policy *p, uint64_t page, uint32_t now)
-{
-    struct policy_record *r = hist_get(p->hist, page);
-
-    r->copied = false;
-    r->moved = now + 1;
 }

@@ -40,17 +40,21 @@ struct policy_machine {
 };
 
 /* What actions cost, in ns of CPU time of the guest and its pager together.  Actions of one kind
- * on neighbours are one run (policy_joins()): it is begun once, then each page or block costs. */
+ * on neighbours are one run (policy_joins()): it is begun once, then each page or block costs.
+ * Single pages that move are one batch, wherever they are (policy_batched()), begun once too. */
 struct policy_cost {
-    uint32_t migrate_run, replicate_run, collapse_run, evict_run; /* to begin a run */
+    uint32_t migrate_run, replicate_run, collapse_run, evict_run; /* to begin a run or batch */
     uint32_t migrate, replicate, collapse, evict;                 /* a page of 4 KiB in it */
     uint32_t migrate_2m, replicate_2m, collapse_2m, evict_2m;     /* a whole block in it */
+    uint32_t further_run, further, further_2m; /* the same, a replica beside others */
+    uint32_t batch;             /* single pages that move at once, at most; 0: only runs do */
     uint32_t broken, broken_2m; /* a guest's write that collapses: it waits for that */
     uint32_t sample;            /* one fault of a sampled page */
 };
 
-/* Costs as measured on hosts of today (docs/policies.md). */
-extern const struct policy_cost policy_cost_default;
+/* Costs as measured on hosts of today (docs/policies.md): where the kernel moves pages; and where
+ * it does not let us, so that they move by copy (vmm/pager/move.c). */
+extern const struct policy_cost policy_cost_default, policy_cost_by_copy;
 
 /* A page's state in the page map. */
 struct policy_page {
@@ -134,12 +138,15 @@ enum act {
 
 /* One thing to do. */
 struct action {
-    uint64_t page;  /* gfn, perhaps with PAGE_BLOCK */
-    uint32_t gain;  /* us it is expected to save; what more useful actions have more of */
-    uint8_t act;    /* enum act */
-    uint8_t node;   /* index */
-    uint8_t from;   /* the master's node, index */
-    uint8_t bucket; /* log2 of gain over cost, for choosing; of no meaning to others */
+    uint64_t page; /* gfn, perhaps with PAGE_BLOCK */
+    uint32_t gain; /* us it is expected to save; what more useful actions have more of */
+    uint8_t act;   /* enum act */
+    uint8_t node;  /* index */
+    uint8_t from;  /* the master's node, index */
+    /* for choosing and for bills; of no meaning to who does it */
+    uint8_t bucket : 5; /* log2 of gain over cost */
+    bool had : 1;       /* a replica: the page had others when it was judged */
+    bool further : 1;   /* a replica: the page has others when this one is made */
 };
 
 /* The guest's traffic in the last interval, all pages; all 0: not known, the policy guesses. */
@@ -207,24 +214,25 @@ struct policy {
     const struct policy_ops *ops;
     const struct policy_machine *machine;
     struct policy_tune tune;
-    struct policy_cost cost;
-    struct policy_hist *hist;            /* owned */
-    struct policy_numbers numbers;       /* since policy_init() */
-    uint64_t since_ns;                   /* time since the last decision, for ops->every_ns */
-    uint64_t tokens;                     /* ns of actions that may be done (L3) */
-    uint64_t savings;                    /* ns, most that tokens can be */
-    uint64_t looks;                      /* cache lines of counts that may be looked at */
-    struct counters *counters;           /* of the last interval; the caller's */
-    uint32_t fade;                       /* bits that counts lose per interval */
-    uint64_t wanted;                     /* Carrefour: replications asked for so far */
+    struct policy_cost cost;       /* may be set before the first decision */
+    struct policy_hist *hist;      /* owned */
+    struct policy_numbers numbers; /* since policy_init() */
+    uint64_t since_ns;             /* time since the last decision, for ops->every_ns */
+    uint64_t tokens;               /* ns of actions that may be done (L3) */
+    uint64_t savings;              /* ns, most that tokens can be */
+    uint64_t move_ns;              /* of a move in this interval, its share of a batch in it */
+    uint64_t looks;                /* cache lines of counts that may be looked at */
+    struct counters *counters;     /* of the last interval; the caller's */
+    uint32_t fade;                 /* bits that counts lose per interval */
+    uint64_t wanted;               /* Carrefour: replications asked for so far */
     bool replicate, interleave, migrate; /* Carrefour: what the machine's state allows */
     uint64_t left[TOPO_MAX_NODES];       /* bytes still free, during policy_decide() */
     uint64_t random;                     /* state of a generator; never 0 */
     uint8_t order[TOPO_MAX_NODES][TOPO_MAX_NODES]; /* of [node]: nodes, nearest first */
 };
 
-/* Starts one; machine stays the caller's.  tune and cost may be NULL: defaults.  `pages` is
- * how many pages' history is kept (rounded up to a power of two).  0 or -ENOMEM. */
+/* Starts one; machine stays the caller's.  tune may be NULL: defaults; costs are the default.
+ * `pages` is how many pages' history is kept (rounded up to a power of two).  0 or -ENOMEM. */
 int policy_init(struct policy *p, const struct policy_ops *ops,
                 const struct policy_machine *machine, const struct policy_tune *tune,
                 uint32_t pages);
@@ -252,21 +260,33 @@ void policy_failed(struct policy *p, uint64_t page, uint32_t now);
 
 /* ---- what actions cost: policy_run.c ---- */
 
-/* Orders actions so that those of a run are neighbours: by kind, node, address. */
+/* Orders actions so that those of a run are neighbours, and those of a batch: by kind, blocks
+ * that move behind all else, node, address. */
 void policy_order(struct action *a, unsigned n);
 
 /* Does b go on where a ends, so that both are of one run? */
 bool policy_joins(const struct action *a, const struct action *b);
 
-/* What an action on a page costs within a run, ns. */
+/* Does an action move a page in a batch with others?  (A collapse that moves is not counted on:
+ * no policy asks for one.) */
+bool policy_batched(const struct policy_cost *c, const struct action *a);
+
+/* What an action on a page costs within a run, however long, ns: of replicas the first. */
 uint64_t policy_cost_of(const struct policy_cost *c, enum act act, uint64_t page);
 
-/* What it costs to begin a run, ns. */
-uint64_t policy_cost_begin(const struct policy_cost *c, enum act act);
+/* The same of a replica of a page that has others. */
+uint64_t policy_cost_further(const struct policy_cost *c, uint64_t page);
 
-/* What an action costs that is done after another one (NULL: it is the first), ns. */
-uint64_t policy_cost_next(const struct policy_cost *c, const struct action *before,
-                          const struct action *a);
+/* What actions cost that are done one after the other. */
+struct policy_bill {
+    const struct policy_cost *cost;
+    struct action last; /* the last one; ACT_NONE: there was none */
+    uint32_t moved;     /* pages in the batch that it was in */
+    uint64_t begun;     /* runs and batches so far */
+};
+
+/* Adds an action; what it costs, with what it begins, ns. */
+uint64_t policy_bill(struct policy_bill *b, const struct action *a);
 
 /* The same costs times percent / 100, but for those of sampling. */
 struct policy_cost policy_cost_scaled(const struct policy_cost *c, unsigned percent);

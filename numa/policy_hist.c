@@ -2,19 +2,29 @@
 /*
  * What was done to pages lately: a table of sets of eight records, see policy_judge.h.  A
  * page that nothing was done to has none.  A record that has to make room takes the page's
- * limits with it; it is the one whose limits ended first.
+ * limits with it; it is the one whose limits ended first.  Beside it marks, a place for each by its
+ * page's hash.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "numa/policy_judge.h"
 
-enum { WAYS = 8 };
+enum { WAYS = 8, MARKS = 8192 };
 
 #define NO_PAGE UINT64_MAX
 
+/* A page that is marked, if that was since marks went last. */
+struct mark {
+    uint64_t page;
+    uint32_t round; /* of hist_unmark() */
+};
+
 /* The table. */
 struct policy_hist {
-    uint32_t sets;                 /* a power of two */
+    uint32_t sets;  /* a power of two */
+    uint32_t round; /* of marks that are set; never 0 */
+    struct mark mark[MARKS];
     struct policy_record record[]; /* sets x WAYS */
 };
 
@@ -29,6 +39,8 @@ struct policy_hist *hist_new(uint32_t pages)
     if (!h)
         return NULL;
     h->sets = sets;
+    h->round = 1;
+    memset(h->mark, 0, sizeof(h->mark));
     for (size_t i = 0; i < (size_t)sets * WAYS; i++)
         h->record[i] = (struct policy_record){.page = NO_PAGE};
     return h;
@@ -39,12 +51,16 @@ void hist_free(struct policy_hist *h)
     free(h);
 }
 
+/* Page numbers, well mixed. */
+static uint32_t hash(uint64_t page)
+{
+    return (uint32_t)((page ^ (page >> 32)) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+}
+
 /* First record of a page's set. */
 static struct policy_record *set_of(struct policy_hist *h, uint64_t page)
 {
-    uint64_t x = (page ^ (page >> 32)) * UINT64_C(0x9e3779b97f4a7c15);
-
-    return h->record + (size_t)((x >> 32) & (h->sets - 1)) * WAYS;
+    return h->record + (size_t)(hash(page) & (h->sets - 1)) * WAYS;
 }
 
 struct policy_record *hist_find(struct policy_hist *h, uint64_t page)
@@ -77,4 +93,24 @@ struct policy_record *hist_get(struct policy_hist *h, uint64_t page)
             r = &set[i];
     *r = (struct policy_record){.page = page};
     return r;
+}
+
+void hist_unmark(struct policy_hist *h)
+{
+    if (++h->round)
+        return;
+    memset(h->mark, 0, sizeof(h->mark));
+    h->round = 1;
+}
+
+void hist_mark(struct policy_hist *h, uint64_t page)
+{
+    h->mark[hash(page) % MARKS] = (struct mark){page, h->round};
+}
+
+bool hist_marked(const struct policy_hist *h, uint64_t page)
+{
+    const struct mark *m = &h->mark[hash(page) % MARKS];
+
+    return m->round == h->round && m->page == page;
 }

@@ -19,6 +19,7 @@ struct policy_judge {
     unsigned sharers;               /* nodes with tune.sharing or more */
     bool may_move, may_copy;        /* L1, L2 allow it */
     bool quiet;            /* its last replicas outlived their cost until a write came */
+    bool copied;           /* it has a replica, or one was asked for */
     struct action *out;    /* candidates; from here on owned by policy.c */
     unsigned n, most;      /* of out */
     uint64_t cost, enough; /* ns of all candidates, and how much is plenty */
@@ -42,6 +43,30 @@ uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, u
 
 /* The nearest node to `node` that holds a copy of the page. */
 unsigned judge_serves(const struct policy *p, const struct policy_page *page, unsigned node);
+
+/* Tells what came of looking at a page. */
+static inline void judge_tell(const struct policy_input *in, uint64_t page, enum policy_why why)
+{
+    if (in->pages->told)
+        in->pages->told(in->arg, page, why);
+}
+
+/* Bytes of a page or block. */
+static inline uint64_t policy_bytes(uint64_t page)
+{
+    return page & PAGE_BLOCK ? UINT64_C(2) << 20 : 4096;
+}
+
+/* ---- choosing: policy_choose.c ---- */
+
+/* Orders n candidates and keeps the best that repay, as budget and memory allow; how many. */
+unsigned choose(struct policy *p, const struct policy_input *in, struct action *a, unsigned n);
+
+/* What actions cost that are done one after the other, ns. */
+uint64_t choose_cost(const struct policy *p, const struct action *a, unsigned n);
+
+/* Notes an action that is told, of so many ns, in the page's record: policy_limits.c. */
+void limits_note(struct policy *p, const struct action *a, uint64_t cost, uint32_t now);
 
 /* ---- what was done to pages: policy_hist.c ---- */
 
@@ -74,6 +99,12 @@ struct policy_record *hist_find(struct policy_hist *h, uint64_t page);
 /* The record of a page, a new one if need be, in place of the one that has been quiet
  * longest. */
 struct policy_record *hist_get(struct policy_hist *h, uint64_t page);
+
+/* Marks: pages that get a replica.  All go; one is set; is it?  One that others have pushed out is
+ * not: whoever asks then takes a further replica for a first one, which costs more. */
+void hist_unmark(struct policy_hist *h);
+void hist_mark(struct policy_hist *h, uint64_t page);
+bool hist_marked(const struct policy_hist *h, uint64_t page);
 
 /* ---- the policies: rows of policies[] in policy_table.c ---- */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Runs: actions of one kind on neighbours, which whoever does them does in one call, so that
- * beginning is paid once.  What makes a run, and what actions cost as runs.  No state.
+ * beginning is paid once.  Batches: single pages that move, which the kernel does in one call
+ * wherever they are.  What makes these, and what actions cost in them.  No state.
  */
 #include <stdlib.h>
 
@@ -21,11 +22,13 @@ static bool moves(const struct action *a)
     return a->act == ACT_MIGRATE || (a->act == ACT_COLLAPSE && a->node != a->from);
 }
 
-/* The order as a number: kind, node, whether it moves, address. */
+/* The order as a number: kind, blocks that move last, node, whether it moves, address. */
 static uint64_t place(const struct action *a)
 {
-    return (uint64_t)a->act << 60 | (uint64_t)a->node << 53 | (uint64_t)moves(a) << 52 |
-           (first_of(a) & ((UINT64_C(1) << 52) - 1));
+    bool block = a->act == ACT_MIGRATE && a->page & PAGE_BLOCK;
+
+    return (uint64_t)a->act << 60 | (uint64_t)block << 59 | (uint64_t)a->node << 53 |
+           (uint64_t)moves(a) << 52 | (first_of(a) & ((UINT64_C(1) << 52) - 1));
 }
 
 static int by_place(const void *x, const void *y)
@@ -44,20 +47,26 @@ bool policy_joins(const struct action *a, const struct action *b)
 {
     uint64_t end = first_of(a) + (a->page & PAGE_BLOCK ? BLOCK_GFNS : 1);
 
-    return a->act == b->act && a->node == b->node && moves(a) == moves(b) && first_of(b) == end;
+    return a->act == b->act && a->node == b->node && moves(a) == moves(b) &&
+           first_of(b) == end && !((a->page ^ b->page) & PAGE_BLOCK);
 }
 
-uint64_t policy_cost_begin(const struct policy_cost *c, enum act act)
+bool policy_batched(const struct policy_cost *c, const struct action *a)
 {
-    switch (act) {
-    case ACT_MIGRATE:
-        return c->migrate_run;
+    return c->batch && a->act == ACT_MIGRATE && !(a->page & PAGE_BLOCK);
+}
+
+/* What it costs to begin a run with an action, ns; without a move. */
+static uint64_t cost_begin(const struct policy_cost *c, const struct action *a)
+{
+    switch ((enum act)a->act) {
     case ACT_REPLICATE:
-        return c->replicate_run;
+        return a->further ? c->further_run : c->replicate_run;
     case ACT_COLLAPSE:
         return c->collapse_run;
     case ACT_EVICT:
         return c->evict_run;
+    case ACT_MIGRATE:
     case ACT_NONE:
     case ACT_KINDS:
         break;
@@ -90,18 +99,32 @@ uint64_t policy_cost_broken(const struct policy_cost *c, uint64_t page)
     return page & PAGE_BLOCK ? c->broken_2m : c->broken;
 }
 
-uint64_t policy_cost_next(const struct policy_cost *c, const struct action *before,
-                          const struct action *a)
+uint64_t policy_cost_further(const struct policy_cost *c, uint64_t page)
 {
-    uint64_t ns = policy_cost_of(c, (enum act)a->act, a->page);
+    return page & PAGE_BLOCK ? c->further_2m : c->further;
+}
 
-    if (a->act == ACT_COLLAPSE && moves(a))
+uint64_t policy_bill(struct policy_bill *b, const struct action *a)
+{
+    const struct policy_cost *c = b->cost;
+    bool batched = policy_batched(c, a), begins;
+    uint64_t ns = a->act == ACT_REPLICATE && a->further
+                      ? policy_cost_further(c, a->page)
+                      : policy_cost_of(c, (enum act)a->act, a->page);
+
+    if (batched)
+        begins = !policy_batched(c, &b->last) || b->moved == c->batch;
+    else
+        begins = !policy_joins(&b->last, a) || b->last.further != a->further;
+    if (moves(a) && a->act != ACT_MIGRATE)
         ns += policy_cost_of(c, ACT_MIGRATE, a->page);
-    if (before && policy_joins(before, a))
-        return ns;
-    if (a->act == ACT_COLLAPSE && moves(a))
-        ns += policy_cost_begin(c, ACT_MIGRATE);
-    return ns + policy_cost_begin(c, (enum act)a->act);
+    if (moves(a) && begins)
+        ns += c->migrate_run;
+    ns += begins ? cost_begin(c, a) : 0;
+    b->moved = batched && !begins ? b->moved + 1 : 1;
+    b->begun += begins;
+    b->last = *a;
+    return ns;
 }
 
 struct policy_cost policy_cost_scaled(const struct policy_cost *c, unsigned percent)
@@ -110,7 +133,8 @@ struct policy_cost policy_cost_scaled(const struct policy_cost *c, unsigned perc
     uint32_t *const all[] = {&s.migrate_run, &s.replicate_run, &s.collapse_run, &s.evict_run,
                              &s.migrate,     &s.replicate,     &s.collapse,     &s.evict,
                              &s.migrate_2m,  &s.replicate_2m,  &s.collapse_2m,  &s.evict_2m,
-                             &s.broken,      &s.broken_2m};
+                             &s.further_run, &s.further,       &s.further_2m,   &s.broken,
+                             &s.broken_2m};
 
     for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         *all[i] = (uint32_t)((uint64_t)*all[i] * percent / 100);

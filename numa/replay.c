@@ -433,6 +433,7 @@ static void decide(struct replay *p)
                               .pages = p->s->causes ? &page_map_told : &page_map,
                               .arg = p,
                               .traffic = p->traffic};
+    struct policy_bill bill = {.cost = &p->s->cost};
     uint64_t began = cpu_ns(), took;
     unsigned n;
 
@@ -444,11 +445,12 @@ static void decide(struct replay *p)
     p->r->decide_ns += took;
     p->r->decide_most = took > p->r->decide_most ? took : p->r->decide_most;
     for (unsigned i = 0; i < n; i++) {
-        const struct action *a = &p->action[i];
+        struct action *a = &p->action[i];
+        const struct page *g = &p->page[active_of(p, a->page)];
 
-        work(p, &p->page[active_of(p, a->page)], LOSS_ACTIONS,
-             policy_cost_next(&p->s->cost, i ? a - 1 : NULL, a));
-        p->r->runs += !i || !policy_joins(a - 1, a);
+        a->further =
+            a->act == ACT_REPLICATE && g->replicas; /* as it is, whatever was thought */
+        work(p, g, LOSS_ACTIONS, policy_bill(&bill, a));
         if (!act(p, a)) {
             p->r->failed++;
             policy_failed(&p->policy, a->page, p->now);
@@ -456,6 +458,7 @@ static void decide(struct replay *p)
         }
         p->r->act[a->act]++;
     }
+    p->r->runs += bill.begun;
 }
 
 /* One interval. */

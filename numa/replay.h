@@ -67,7 +67,7 @@ struct replay_result {
     uint64_t work_ns;              /* actions, forced collapses */
     uint64_t sample_ns;            /* sample faults and revocations */
     uint64_t act[ACT_KINDS];       /* actions done */
-    uint64_t runs;                 /* runs of neighbours that actions were done in */
+    uint64_t runs;                 /* runs and batches that actions were done in */
     uint64_t failed;               /* actions that could not be done */
     uint64_t forced;               /* collapses by writes */
     uint64_t replicas_most;        /* replicas at one time, at most */

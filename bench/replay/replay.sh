@@ -4,7 +4,7 @@
 # replay.sh: measures the placement policies by replay.
 #
 # Use:    make bench-replay, or B=build bench/replay/replay.sh RESULTS
-# Gives:  RESULTS/replay.json, replay.md and replay.svg; about two minutes of one CPU.
+# Gives:  RESULTS/replay.json, replay.md and replay.svg; about three minutes of one CPU.
 # Holds:  needs no KVM, no root and no network; changes nothing else.
 set -eu
 cd "$(dirname "$0")/../.."

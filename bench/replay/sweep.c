@@ -347,6 +347,38 @@ static void costs(struct run *run)
     }
 }
 
+/* The mixes, and what moves most to no end, on a host where pages move by copy; the oracle's costs
+ * are these as well. */
+static void by_copy(struct run *run)
+{
+    static const struct duel loads[] = {
+        {"mix", "flash"}, {"compile", "flash"}, {"scan", "flash"}, {"ping", "flash"}};
+
+    fputs("\n## Moves by copy\n\nWhere the kernel does not let us move pages, "
+          "`policy_cost_by_copy`; on `flash`.\n\n"
+          "| load, neighbours alike | of the oracle | of the late oracle | time, best static "
+          "placement = 100 |\n|---|--:|--:|--:|\n",
+          run->md);
+    for (unsigned k = 0; k < ALIKE * sizeof(loads) / sizeof(loads[0]); k++) {
+        struct load l = load_of(&loads[k / ALIKE], alike[k % ALIKE]);
+        struct replay_setup s = replay_setup_default();
+        struct replay_result r;
+
+        prepare(&l);
+        s.cost = policy_cost_by_copy;
+        oracle_run(&l.oracle, &l.w, &l.m.lat, &s.cost, NULL);
+        r = replay(&l, &s);
+        fprintf(run->md, "| %s, %u | %.3f | %.3f | %.1f |\n", l.name, l.w.run,
+                (double)l.oracle.ns / lost(&r), (double)l.oracle.delayed_ns / lost(&r),
+                100.0 * (double)replay_time(&r) / (double)(l.oracle.static_ns + r.compute_ns));
+        row(run,
+            json_pack("{s:s, s:s, s:i, s:s, s:s, s:s}", "part", "by copy", "load", l.name,
+                      "alike", (int)l.w.run, "machine", l.machine, "measure",
+                      "share of the oracle", "unit", "1"),
+            (double)l.oracle.ns / lost(&r));
+    }
+}
+
 /* The largest guest: the price of decisions. */
 static void largest(struct run *run)
 {
@@ -488,6 +520,7 @@ int main(int argc, char **argv)
           run.md);
     losses(&run);
     costs(&run);
+    by_copy(&run);
     largest(&run);
     goals(&run);
     goals_md(&run);

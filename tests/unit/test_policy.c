@@ -1,130 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Tests of numa/policy*.c: what each policy does with pages of each kind, and its limits: L1
- * moves, L2 pages collapsed at once, L3 the budget, L4 free memory, L5 the same calls give
- * the same actions.
+ * moves, L2 pages collapsed at once, L5 the same calls give the same actions.  L3 and L4:
+ * test_policy_choose.c.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "numa/policy.h"
-
-#include <cmocka.h> /* last: its fail() is a macro */
-
-enum { NODES = 4, PAGES = 1024, MOST = 4096 };
-
-#define GIB (UINT64_C(1) << 30)
-
-/* A guest of PAGES pages. */
-struct guest {
-    struct policy_page page[PAGES];
-    struct counters counters;
-    struct policy_machine m;
-    struct policy p;
-    struct policy_input in;
-    struct action act[MOST];
-    enum policy_why why[PAGES]; /* last told, test_why() */
-    unsigned n;                 /* of act, last interval */
-    unsigned rotor;
-};
-
-static bool look(void *arg, uint64_t page, struct policy_page *out)
-{
-    const struct guest *g = arg;
-
-    if (page >= PAGES)
-        return false;
-    *out = g->page[page];
-    return true;
-}
-
-static bool next_replica(void *arg, unsigned node, uint64_t *page)
-{
-    struct guest *g = arg;
-
-    for (unsigned i = 0; i < PAGES; i++) {
-        g->rotor = (g->rotor + 1) % PAGES;
-        if (g->page[g->rotor].replicas >> node & 1) {
-            *page = g->rotor;
-            return true;
-        }
-    }
-    return false;
-}
-
-static const struct policy_pages pages = {look, next_replica, NULL};
-
-/* A guest under a policy, all pages on node 0, much free memory. */
-static struct guest *start(const char *policy, const struct policy_tune *tune)
-{
-    struct guest *g = calloc(1, sizeof(*g));
-
-    g->m.nnodes = NODES;
-    for (unsigned a = 0; a < NODES; a++)
-        for (unsigned b = 0; b < NODES; b++)
-            g->m.ns[a][b] = a == b ? 100 : 300;
-    assert_int_equal(counters_init(&g->counters, 4096), 0);
-    assert_int_equal(policy_init(&g->p, policy_by_name(policy), &g->m, tune, 4096), 0);
-    g->in = (struct policy_input){.interval_ns = 100000000,
-                                  .cpus = 64,
-                                  .counters = &g->counters,
-                                  .pages = &pages,
-                                  .arg = g};
-    for (unsigned i = 0; i < NODES; i++)
-        g->in.free[i] = g->in.total[i] = 4 * GIB;
-    return g;
-}
-
-static void end(struct guest *g)
-{
-    policy_exit(&g->p);
-    counters_exit(&g->counters);
-    free(g);
-}
-
-/* One node uses a page. */
-static void use(struct guest *g, uint64_t page, unsigned node, uint32_t r, uint32_t w)
-{
-    counters_add(&g->counters, page, node, (struct node_use){r, w, (uint8_t)node});
-}
-
-/* An interval ends; actions are done. */
-static unsigned decide(struct guest *g)
-{
-    g->n = policy_decide(&g->p, &g->in, g->act, MOST);
-    for (unsigned i = 0; i < g->n; i++) {
-        struct policy_page *p = &g->page[g->act[i].page];
-        unsigned node = g->act[i].node;
-
-        assert_true(g->act[i].page < PAGES && node < NODES);
-        switch (g->act[i].act) {
-        case ACT_MIGRATE:
-            assert_true(!p->replicas && p->home != node);
-            p->home = (uint8_t)node;
-            break;
-        case ACT_REPLICATE:
-            assert_true(p->home != node && !(p->replicas >> node & 1));
-            p->replicas |= UINT64_C(1) << node;
-            break;
-        case ACT_COLLAPSE:
-            p->replicas = 0;
-            p->home = (uint8_t)node;
-            break;
-        case ACT_EVICT:
-            assert_true(p->replicas >> node & 1);
-            p->replicas &= ~(UINT64_C(1) << node);
-            break;
-        default:
-            fail_msg("no action is told");
-        }
-    }
-    g->in.now++;
-    return g->n;
-}
+#include "tests/unit/policy_guest.h"
 
 static void test_homes(void **state)
 {
@@ -218,6 +98,7 @@ static void test_ping_pong(void **state)
     t.quick = 10;
     t.freeze = 100;
     g = start("replicate", &t);
+    g->p.cost = policy_cost_by_copy; /* four intervals do not repay it */
     for (int i = 0; i < 60; i++) {
         use(g, 5, i / 4 % 2 ? 1 : 2, 200, 200);
         assert_true(decide(g) <= 1);
@@ -297,50 +178,6 @@ static void test_read_mostly(void **state)
     end(g);
 }
 
-/* L3: what is told costs no more than the budget, and the best is told first. */
-static void test_budget(void **state)
-{
-    struct policy_tune t = policy_tune_default();
-    struct guest *g;
-    uint64_t cost = 0, budget = 100000 * 64 * 1; /* 1 permille of 64 CPUs, 100 ms, ns */
-
-    (void)state;
-    t.cpu = 1;
-    t.burst = 1;
-    g = start("replicate", &t);
-    for (uint64_t p = 0; p < PAGES; p++)
-        use(g, p, p < 100 ? 1 : p % 2 ? 2 : 3, p < 100 ? 100000 : 2000, 0);
-    decide(g);
-    assert_true(g->n > 100 && g->n < PAGES);
-    for (unsigned i = 0; i < g->n; i++)
-        cost += policy_cost_next(&g->p.cost, i ? &g->act[i - 1] : NULL, &g->act[i]);
-    assert_true(cost <= budget && cost + 2 * g->p.cost.migrate_run > budget);
-    assert_true(cost == g->p.numbers.cost_ns);
-    for (uint64_t p = 0; p < 100; p++)
-        assert_int_equal(g->page[p].home, 1);
-    assert_true(g->p.numbers.over_budget > 0);
-    end(g);
-}
-
-/* What does not repay for a page alone does for a run. */
-static void test_neighbours(void **state)
-{
-    struct guest *g = start("replicate", NULL);
-
-    (void)state;
-    for (int i = 0; i < 5; i++) {
-        for (uint64_t p = 100; p < 132; p++)
-            use(g, p, 2, 20, 5);
-        use(g, 7, 2, 20, 5);
-        decide(g);
-    }
-    for (uint64_t p = 100; p < 132; p++)
-        assert_int_equal(g->page[p].home, 2);
-    assert_int_equal(g->page[7].home, 0);
-    assert_true(g->p.numbers.not_worth > 0);
-    end(g);
-}
-
 /* A page that changes hands, but stays long enough to repay each move, is never left alone. */
 static void test_repaid(void **state)
 {
@@ -409,6 +246,7 @@ static void test_why(void **state)
     t.cpu = 1;
     t.burst = 1;
     g = start("replicate", &t);
+    g->p.cost = policy_cost_by_copy;
     g->in.pages = &curious;
     g->in.cpus = 2; /* 200 us: one page alone */
     g->in.free[3] = 0;
@@ -424,43 +262,6 @@ static void test_why(void **state)
     use(g, 11, 3, 90000, 0);
     decide(g);
     assert_int_equal(g->why[11], WHY_MEMORY);
-    end(g);
-}
-
-/* L4: no replica on a node short of memory; replicas go when it gets shorter. */
-static void test_memory(void **state)
-{
-    struct guest *g = start("replicate", NULL);
-    unsigned left = 0;
-
-    (void)state;
-    g->in.free[1] = g->in.total[1] / 100 * 9; /* below keep_free */
-    for (int i = 0; i < 10; i++) {
-        for (uint64_t p = 0; p < 64; p++)
-            for (unsigned n = 0; n < NODES; n++)
-                use(g, p, n, 400, 0);
-        decide(g);
-    }
-    for (uint64_t p = 0; p < 64; p++)
-        assert_int_equal(g->page[p].replicas, 0xc);
-    assert_true(g->p.numbers.no_memory > 0);
-    g->in.free[2] = g->in.total[2] / 100 * g->p.tune.low_free - 40 * 4096;
-    decide(g);
-    for (uint64_t p = 0; p < 64; p++)
-        left += g->page[p].replicas >> 2 & 1;
-    assert_int_equal(left, 24);
-    assert_int_equal(g->p.numbers.act[ACT_EVICT], 40);
-    decide(g); /* still short, and few are left: none is named twice, see decide() */
-    for (uint64_t p = 0; p < 64; p++)
-        assert_int_equal(g->page[p].replicas & 4, 0);
-    g->in.free[1] = g->in.free[3] = 0; /* replicas make room on 3; on 1 there are none */
-    for (int i = 0; i < 10; i++) {
-        use(g, 500, 3, 4000, 0);
-        use(g, 501, 1, 4000, 0);
-        decide(g);
-    }
-    assert_int_equal(g->page[500].home, 3);
-    assert_int_equal(g->page[501].home, 0);
     end(g);
 }
 
@@ -579,12 +380,10 @@ int main(void)
         cmocka_unit_test(test_shared),    cmocka_unit_test(test_cold),
         cmocka_unit_test(test_ping_pong), cmocka_unit_test(test_page_table),
         cmocka_unit_test(test_written),   cmocka_unit_test(test_read_mostly),
-        cmocka_unit_test(test_budget),    cmocka_unit_test(test_memory),
         cmocka_unit_test(test_unwilling), cmocka_unit_test(test_switch),
         cmocka_unit_test(test_gate),      cmocka_unit_test(test_carrefour),
-        cmocka_unit_test(test_same),      cmocka_unit_test(test_neighbours),
-        cmocka_unit_test(test_repaid),    cmocka_unit_test(test_again),
-        cmocka_unit_test(test_why),
+        cmocka_unit_test(test_same),      cmocka_unit_test(test_repaid),
+        cmocka_unit_test(test_again),     cmocka_unit_test(test_why),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

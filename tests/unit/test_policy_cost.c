@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Tests of what policies are set up with: thresholds by name, and what actions cost as runs of
- * neighbours.
+ * neighbours, as batches, and beside other replicas.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,17 @@
 #include "numa/policy.h"
 
 #include <cmocka.h> /* last: its fail() is a macro */
+
+/* Orders actions and adds their bill; it must say what is wanted of each. */
+static void bill(const struct policy_cost *c, struct action *a, const uint64_t *want,
+                 unsigned n)
+{
+    struct policy_bill b = {.cost = c};
+
+    policy_order(a, n);
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(policy_bill(&b, &a[i]), want[i]);
+}
 
 /* Actions on neighbours are one run, which is begun once; the order brings them together. */
 static void test_runs(void **state)
@@ -31,13 +42,61 @@ static void test_runs(void **state)
     struct policy_cost half = policy_cost_scaled(&c, 50);
 
     (void)state;
-    policy_order(a, 8);
-    for (unsigned i = 0; i < 8; i++) {
+    bill(&c, a, want, 8);
+    for (unsigned i = 0; i < 8; i++)
         assert_true(a[i].page == page[i]);
-        assert_true(policy_cost_next(&c, i ? &a[i - 1] : NULL, &a[i]) == want[i]);
-    }
     assert_int_equal(half.migrate_run, 50);
     assert_int_equal(half.migrate_2m, 25);
+}
+
+/* Single pages that move are one batch, wherever they lie and go, as many as fit; blocks are not of
+ * it and do not come between. */
+static void test_batches(void **state)
+{
+    static const struct policy_cost c = {
+        .migrate_run = 100, .migrate = 2, .migrate_2m = 50, .batch = 3};
+    struct action a[] = {
+        {.page = 512 | PAGE_BLOCK, .act = ACT_MIGRATE, .node = 1},
+        {.page = 9, .act = ACT_MIGRATE, .node = 1},
+        {.page = 2000, .act = ACT_MIGRATE, .node = 1},
+        {.page = 70, .act = ACT_MIGRATE, .node = 2},
+        {.page = 30, .act = ACT_MIGRATE, .node = 3},
+        {.page = 31, .act = ACT_MIGRATE, .node = 3},
+    };
+    static const uint64_t want[] = {102, 2, 2, 102, 2, 150};
+
+    (void)state;
+    bill(&c, a, want, 6);
+    assert_true(a[5].page == (512 | PAGE_BLOCK));
+    assert_true(policy_batched(&c, &a[0]) && !policy_batched(&c, &a[5]));
+    assert_true(policy_cost_default.batch && !policy_cost_by_copy.batch);
+}
+
+/* A replica beside others costs less, and is not of a run with first ones; a block does not go on
+ * where pages end. */
+static void test_further(void **state)
+{
+    static const struct policy_cost c = {.replicate_run = 30,
+                                         .replicate = 5,
+                                         .replicate_2m = 400,
+                                         .further_run = 20,
+                                         .further = 3,
+                                         .further_2m = 300};
+    struct action a[] = {
+        {.page = 510, .act = ACT_REPLICATE, .node = 1},
+        {.page = 511, .act = ACT_REPLICATE, .node = 1},
+        {.page = 512 | PAGE_BLOCK, .act = ACT_REPLICATE, .node = 1},
+        {.page = 510, .act = ACT_REPLICATE, .node = 2, .further = true},
+        {.page = 511, .act = ACT_REPLICATE, .node = 2, .further = true},
+        {.page = 512, .act = ACT_REPLICATE, .node = 2},
+        {.page = 1024 | PAGE_BLOCK, .act = ACT_REPLICATE, .node = 2, .further = true},
+    };
+    static const uint64_t want[] = {35, 5, 430, 23, 3, 35, 320};
+
+    (void)state;
+    bill(&c, a, want, 7);
+    assert_int_equal(policy_cost_further(&c, 7), 3);
+    assert_int_equal(policy_cost_scaled(&c, 200).further_run, 40);
 }
 
 static void test_tune(void **state)
@@ -58,6 +117,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_further),
         cmocka_unit_test(test_tune),
     };
 

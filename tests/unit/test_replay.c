@@ -1,66 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of replay: reading machines, workloads and traces, right and wrong; the oracle
- * against an exhaustive search; what policies make of loads whose best answer is known;
- * conservation.
+ * Tests of replay: reading machines, workloads and traces, right and wrong; what policies make of
+ * loads whose best answer is known, and what they are charged; conservation.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/err.h"
 #include "numa/machine_model.h"
-#include "numa/oracle.h"
-#include "numa/replay.h"
-#include "numa/replay_machine.h"
 #include "numa/trace_format.h"
-
-#include <cmocka.h> /* last: its fail() is a macro */
-
-/* A machine and a workload that must be right. */
-struct scene {
-    struct replay_machine m;
-    struct workload w;
-    struct oracle_result best;
-};
-
-static void scene(struct scene *s, const char *machine, const char *load)
-{
-    struct err err = {0};
-
-    if (replay_machine_read(&s->m, machine, &err) ||
-        workload_read(&s->w, load, s->m.lat.nnodes, &err))
-        fail_msg("%s", err.text);
-    workload_fit(&s->w, s->m.cpus, s->m.lat.ns[0][0]);
-    oracle_run(&s->best, &s->w, &s->m.lat, &policy_cost_default, NULL);
-}
-
-/* Replays a policy, by either source. */
-static struct replay_result play(const struct scene *s, const char *policy,
-                                 enum replay_source source)
-{
-    struct replay_setup set = replay_setup_default();
-    struct replay_result r;
-    struct err err = {0};
-
-    set.machine = &s->m;
-    set.workload = &s->w;
-    set.policy = policy_by_name(policy);
-    set.source = source;
-    if (replay_run(&set, &r, &err))
-        fail_msg("%s", err.text);
-    return r;
-}
-
-/* The oracle's cost over the policy's. */
-static double share(const struct scene *s, const struct replay_result *r)
-{
-    return (double)s->best.ns / (double)(r->stall_ns + r->work_ns + r->sample_ns);
-}
+#include "tests/unit/replay_scene.h"
 
 static void test_machines(void **state)
 {
@@ -140,82 +87,6 @@ static void test_workloads(void **state)
     }
 }
 
-/* ---- the oracle ---- */
-
-/* Least cost from interval t on, of a page that is on `home` with replicas; tries everything.
- * */
-static uint64_t least(const struct scene *s, uint32_t k, uint32_t t, unsigned home,
-                      unsigned replicas)
-{
-    const struct policy_cost *c = &policy_cost_default;
-    unsigned n = s->m.lat.nnodes, sets = 1u << n;
-    struct page_use use;
-    uint64_t best = UINT64_MAX, writes = 0;
-    bool written = false;
-
-    if (t == s->w.intervals)
-        return 0;
-    s->w.ops->use(&s->w, k, t, &use);
-    for (unsigned i = 0; i < use.n; i++)
-        writes += use.use[i].writes;
-    written = writes > 0;
-    for (unsigned to = 0; to < 2 * n * sets; to++) {
-        unsigned h = to / 2 / sets, set = to / 2 % sets;
-        bool broken = to & 1; /* by the write; else collapsed when the interval begins */
-        uint64_t cost = 0;
-
-        if ((set >> h & 1) || (written && set) || (set && h != home && replicas) ||
-            (broken && !(written && replicas)))
-            continue;
-        if (broken)
-            cost += c->broken;
-        else if (replicas & ~set)
-            cost += c->collapse;
-        cost += h != home ? c->migrate : 0;
-        cost += (uint64_t)__builtin_popcount(set & ~replicas) * c->replicate;
-        for (unsigned i = 0; i < use.n; i++) {
-            unsigned node = use.use[i].node, at = set >> node & 1 ? node : h;
-            unsigned old = replicas >> node & 1 ? node : home;
-            uint64_t all = (uint64_t)use.use[i].reads + use.use[i].writes;
-            uint64_t before = broken ? all / (writes + 1) : 0;
-
-            cost += (all - before) * s->m.lat.ns[node][at] + before * s->m.lat.ns[node][old];
-        }
-        cost += least(s, k, t + 1, h, set);
-        best = cost < best ? cost : best;
-    }
-    return best;
-}
-
-/* The oracle is as good as trying everything, or nearly: its limits cost at most 1 %. */
-static void test_oracle(void **state)
-{
-    static const char *const loads[] = {
-        "mem=2M,intervals=4+private=8,rate=90,moved=100+read=8,rate=120+write=8,rate=200",
-        "mem=2M,intervals=4+alternate=8,rate=300,period=2+phases=8,rate=60,period=2+"
-        "mostly=8,rate=200,period=3"};
-    uint64_t all = 0, ours = 0;
-    struct scene s;
-
-    (void)state;
-    for (unsigned l = 0; l < 2; l++) {
-        s = (struct scene){0};
-        scene(&s, "nodes=3,cpus=3,local=100,remote=300", loads[l]);
-        for (uint32_t k = 0; k < s.w.active; k++) {
-            struct oracle_result r = {0};
-            uint64_t b = least(&s, k, 0, s.w.ops->toucher(&s.w, k), 0);
-
-            oracle_page(&r, &s.w, k, &s.m.lat, &policy_cost_default);
-            assert_true(r.ns >= b);
-            assert_true(r.ns <= r.first_ns);
-            assert_true(r.delayed_ns >= r.ns && r.delayed_ns <= r.first_ns);
-            all += b;
-            ours += r.ns;
-        }
-    }
-    assert_true(ours * 100 <= all * 101);
-}
-
 /* ---- policies ---- */
 
 /* Loads with a known best: shares of the oracle, with every miss seen. */
@@ -239,6 +110,59 @@ static void test_good(void **state)
         if (share(&s, &r) < cases[i].least)
             fail_msg("%s: %.3f of the oracle", cases[i].load, share(&s, &r));
     }
+}
+
+/* Replays the default policy at costs of one's own. */
+static struct replay_result play_at(const struct scene *s, const struct policy_cost *cost)
+{
+    struct replay_setup set = replay_setup_default();
+    struct replay_result r;
+    struct err err = {0};
+
+    set.machine = &s->m;
+    set.workload = &s->w;
+    set.cost = *cost;
+    if (replay_run(&set, &r, &err))
+        fail_msg("%s", err.text);
+    return r;
+}
+
+/* What moves are charged is what the pager pays: a beginning for each interval that moves pages, of
+ * 512 pages at most, wherever they lie; by copy for each page that has no neighbours. */
+static void test_charge_moves(void **state)
+{
+    const struct policy_cost *c = &policy_cost_default, *by_copy = &policy_cost_by_copy;
+    struct replay_result r;
+    struct scene s;
+
+    (void)state;
+    scene(&s, "flash", "mem=64M,intervals=50,busy=100+private=2048,moved=100");
+    r = play_at(&s, c);
+    assert_true(r.act[ACT_MIGRATE] > 1000 && r.act[ACT_REPLICATE] == 0);
+    assert_true(r.runs >= r.act[ACT_MIGRATE] / c->batch);
+    assert_true(r.runs <= r.act[ACT_MIGRATE] / c->batch + s.w.intervals);
+    assert_true(r.work_ns == r.act[ACT_MIGRATE] * c->migrate + r.runs * c->migrate_run);
+    r = play_at(&s, by_copy);
+    assert_true(r.runs > r.act[ACT_MIGRATE] / 4);
+    assert_true(r.work_ns ==
+                r.act[ACT_MIGRATE] * by_copy->migrate + r.runs * by_copy->migrate_run);
+}
+
+/* Of a page's replicas one is charged as the first, others as further ones. */
+static void test_charge_replicas(void **state)
+{
+    struct policy_cost c = policy_cost_default;
+    struct replay_result r;
+    struct scene s;
+
+    (void)state;
+    c.replicate_run = c.further_run = 0;
+    c.replicate = 1001;
+    c.further = 1;
+    scene(&s, "flash", "mem=64M,intervals=50,busy=100+read=256,rate=1600");
+    r = play_at(&s, &c);
+    assert_true(r.act[ACT_REPLICATE] > 256 && r.act[ACT_MIGRATE] == 0 && !r.forced);
+    assert_true(r.work_ns == 256 * 1000 + r.act[ACT_REPLICATE]);
 }
 
 /* Sampling by faults finds what perfect counters find, later. */
@@ -537,12 +461,19 @@ static void test_bad_traces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_machines),   cmocka_unit_test(test_workloads),
-        cmocka_unit_test(test_oracle),     cmocka_unit_test(test_good),
-        cmocka_unit_test(test_faults),     cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_conserved),  cmocka_unit_test(test_tight),
-        cmocka_unit_test(test_trace),      cmocka_unit_test(test_trace_replay),
-        cmocka_unit_test(test_bad_traces), cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_machines),
+        cmocka_unit_test(test_workloads),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_charge_moves),
+        cmocka_unit_test(test_charge_replicas),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_conserved),
+        cmocka_unit_test(test_tight),
+        cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_trace_replay),
+        cmocka_unit_test(test_bad_traces),
+        cmocka_unit_test(test_loss),
         cmocka_unit_test(test_late),
     };
 

@@ -82,14 +82,19 @@ static int turn(const struct action *a)
     return a->act == ACT_EVICT ? -1 : a->act;
 }
 
-/* Order: kind, node, whether it has to move, address. */
+/* Order: kind, blocks that move behind pages, which go together, node, whether it has to move,
+ * address. */
 static int by_place(const void *x, const void *y)
 {
     const struct action *a = x, *b = y;
     bool am = a->node != a->from, bm = b->node != b->from;
+    bool ab = a->act == ACT_MIGRATE && a->page & PAGE_BLOCK;
+    bool bb = b->act == ACT_MIGRATE && b->page & PAGE_BLOCK;
 
     if (a->act != b->act)
         return turn(a) < turn(b) ? -1 : 1;
+    if (ab != bb)
+        return ab < bb ? -1 : 1;
     if (a->node != b->node)
         return a->node < b->node ? -1 : 1;
     if (a->act == ACT_COLLAPSE && am != bm)

@@ -424,6 +424,15 @@ static int start_sources(struct page_loop *l, struct err *err)
     return source_start(&l->check, l->spec.check, &spec, err);
 }
 
+/* Does the kernel move pages?  What moves cost depends on it. */
+static bool by_kernel(struct pager *p)
+{
+    struct pager_stats s;
+
+    pager_stats(p, &s);
+    return s.kernel_moves;
+}
+
 int loop_start(struct page_loop **out, const struct loop_spec *spec, struct err *err)
 {
     struct page_loop *l = xcalloc(1, sizeof(*l));
@@ -446,6 +455,8 @@ int loop_start(struct page_loop **out, const struct loop_spec *spec, struct err 
     if (!r)
         r = policy_init(&l->policy, spec->policy, &l->spec.machine, &l->spec.tune,
                         counts(spec));
+    if (!r && !by_kernel(spec->pager))
+        l->policy.cost = policy_cost_by_copy;
     if (r)
         fail(err, EXIT_MEMORY, ENOMEM, "no memory for the counters of pages");
     else
