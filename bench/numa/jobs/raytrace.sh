@@ -11,11 +11,12 @@ prepare() {
 # The program does so itself.
 begin() { :; }
 end() { :; }
-# Each picture from a place a little aside of the last one: view, up, centre.
+# Each picture from a place a little aside of the next one: view, up, centre.  The last ones are the same
+# however many there are before.
 cameras() {
 	frame=1
 	while [ $frame -lt $((warm + size)) ]; do
-		printf '0 -0.45 1 0 1 0 0.%03d 2.5 -4.5\n' $frame
+		printf '0 -0.45 1 0 1 0 0.%03d 2.5 -4.5\n' $((warm + size - frame))
 		frame=$((frame + 1))
 	done
 	printf '0 -0.45 1 0 1 0 0 2.5 -4.5'
