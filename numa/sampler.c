@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { FORGET = 64 }; /* of what the rate was, quiet intervals take one part in so many */
+
 /* Greatest common divisor. */
 static uint64_t gcd(uint64_t a, uint64_t b)
 {
@@ -131,10 +133,13 @@ void sampler_adapt(struct sampler *s, const struct sampler_found *found)
             (3 * s->each_ns + s->limits.revoke_ns + all * s->limits.fault_ns / s->given + 3) /
             4;
     most = affordable(s);
-    if (found->remote * 5 >= all && found->remote)
-        rate *= 2;
-    else if (found->remote * 50 <= all)
+    if (found->remote * 5 >= all && found->remote) {
+        rate = rate * 2 > s->busy ? rate * 2 : s->busy;
+        s->busy = rate < most ? (uint32_t)rate : most;
+    } else if (found->remote * 50 <= all) {
         rate -= rate / 4 + 1;
+        s->busy -= s->busy / FORGET;
+    }
     if (rate > most)
         rate = most;
     if (rate < least)

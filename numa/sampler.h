@@ -8,7 +8,7 @@
  * used from afar: a policy wants to see a page twice before it acts.  What follow-ups don't
  * use, the round gets. The rate adapts: it doubles while much of what is found is remote, and
  * falls by a quarter while all is quiet, between `least` and what the share of CPU time for
- * sampling buys.  Rate 0 (off) costs nothing.
+ * sampling buys; after a while of quiet it begins again where it was.  Rate 0 (off) costs nothing.
  *
  * Invariants.  S1: in an interval at most sampler.rate pages are named.  S2: every page is
  * named at least once a round.  S3: nothing is allocated after sampler_init(). Threads: one
@@ -49,6 +49,7 @@ struct sampler_found {
 struct sampler {
     struct sampler_limits limits;
     uint32_t rate;        /* units this interval */
+    uint32_t busy;        /* what it was when much was remote last; forgotten slowly */
     uint64_t each_ns;     /* cost of a unit as found lately, faults included */
     uint64_t runs;        /* in the guest */
     uint64_t step;        /* from one run to the next; shares no factor with runs */

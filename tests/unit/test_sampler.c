@@ -90,6 +90,32 @@ static void test_follow(void **state)
     sampler_exit(&s);
 }
 
+/* A guest that rests for a while is sampled as before when it goes on. */
+static void test_rest(void **state)
+{
+    static const struct sampler_found quiet, remote = {.remote = 100};
+    struct sampler_limits l = limits(100000);
+    struct sampler s;
+    uint32_t high;
+
+    (void)state;
+    assert_int_equal(sampler_init(&s, &l), 0);
+    for (unsigned i = 0; i < 20; i++)
+        sampler_adapt(&s, &remote);
+    high = s.rate;
+    assert_true(high > 4 * l.least);
+    for (unsigned i = 0; i < 30; i++)
+        sampler_adapt(&s, &quiet);
+    assert_true(s.rate < high / 2);
+    sampler_adapt(&s, &remote);
+    assert_true(s.rate > high / 2);
+    for (unsigned i = 0; i < 2000; i++)
+        sampler_adapt(&s, &quiet);
+    sampler_adapt(&s, &remote);
+    assert_true(s.rate <= 2 * l.least + 128);
+    sampler_exit(&s);
+}
+
 /* The rate falls while all is quiet and rises when remote use is found. */
 static void test_adapt(void **state)
 {
@@ -153,9 +179,9 @@ static void test_weight(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round),  cmocka_unit_test(test_follow),
-        cmocka_unit_test(test_adapt),  cmocka_unit_test(test_off),
-        cmocka_unit_test(test_weight),
+        cmocka_unit_test(test_round), cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_rest),  cmocka_unit_test(test_adapt),
+        cmocka_unit_test(test_off),   cmocka_unit_test(test_weight),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

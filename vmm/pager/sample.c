@@ -356,6 +356,15 @@ static uint64_t alike(const struct pager *p, unsigned view, uint64_t gfn, uint64
     return n;
 }
 
+/* Whether nobody has used n pages in a view since they were revoked: that is then still so. */
+static bool all_revoked(const struct pager *p, unsigned view, uint64_t gfn, uint64_t n)
+{
+    for (uint64_t k = 0; k < n; k++)
+        if (!is_revoked(p, view, gfn + k))
+            return false;
+    return true;
+}
+
 /* Revokes what a view sees of the masters of [gfn, end). */
 static void revoke_in(struct pager *p, unsigned view, uint64_t gfn, uint64_t end)
 {
@@ -363,7 +372,8 @@ static void revoke_in(struct pager *p, unsigned view, uint64_t gfn, uint64_t end
 
     for (uint64_t run; gfn < end; gfn += run) {
         run = alike(p, view, gfn, end, &master);
-        if (!master || guard_revoke(&p->guard[view], gfn << PAGE_SHIFT, run << PAGE_SHIFT))
+        if (!master || all_revoked(p, view, gfn, run) ||
+            guard_revoke(&p->guard[view], gfn << PAGE_SHIFT, run << PAGE_SHIFT))
             continue;
         for (uint64_t k = 0; k < run; k++)
             set_revoked(p, view, gfn + k, true);
