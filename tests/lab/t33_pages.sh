@@ -96,7 +96,7 @@ inside() {
 	} | site mixed
 	$D up $T/mixed.cfg --socket $T/sock >/out/up.out 2>&1 &
 	up=$!
-	check "the load began" wait_text /out/g.con MIXED-BEGIN 400 || { show /out/g.con; show /out/up.out; return; }
+	check "the load began" wait_text /out/g.con MIXED-BEGIN 800 || { show /out/g.con; show /out/up.out; return; }
 	watch /out/stat.json $up &
 	if [ "$moves" = yes ]; then
 		check "vCPUs were moved" wander $((SECONDS_OF_LOAD - 5)) "$views" || show /out/moves
