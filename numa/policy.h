@@ -209,12 +209,20 @@ const struct policy_ops *policy_by_name(const char *name);
 
 struct policy_hist; /* what was done to pages lately */
 
+/* What actions cost here, against what the table says; forgotten by and by. */
+struct policy_learnt {
+    struct policy_cost table;  /* what is scaled; as it was when learning began */
+    uint32_t percent;          /* costs now, of the table's; 0: nothing learnt yet */
+    uint64_t told_ns, took_ns; /* sums by the table, and by the clock */
+};
+
 /* A policy at work for one guest. */
 struct policy {
     const struct policy_ops *ops;
     const struct policy_machine *machine;
     struct policy_tune tune;
     struct policy_cost cost;       /* may be set before the first decision */
+    struct policy_learnt learnt;   /* what actions cost here */
     struct policy_hist *hist;      /* owned */
     struct policy_numbers numbers; /* since policy_init() */
     uint64_t since_ns;             /* time since the last decision, for ops->every_ns */
@@ -290,6 +298,10 @@ uint64_t policy_bill(struct policy_bill *b, const struct action *a);
 
 /* The same costs times percent / 100, but for those of sampling. */
 struct policy_cost policy_cost_scaled(const struct policy_cost *c, unsigned percent);
+
+/* Actions that were to cost so much took so much of CPU time: costs follow, so that a host on which
+ * actions are dear does fewer.  Between a quarter of what the table says and 64 times that. */
+void policy_learn(struct policy *p, uint64_t told_ns, uint64_t took_ns);
 
 /* What a write to a page with replicas costs, ns. */
 uint64_t policy_cost_broken(const struct policy_cost *c, uint64_t page);

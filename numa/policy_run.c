@@ -8,7 +8,13 @@
 
 #include "numa/policy.h"
 
-enum { BLOCK_GFNS = 512 };
+enum {
+    BLOCK_GFNS = 512,
+    LEARN_FIRST_NS = 1000000, /* of actions; for so much the table stands at first */
+    LEARN_FORGET = 32,        /* intervals with actions, until two thirds are forgotten */
+    LEARN_LEAST = 25,         /* percent of the table */
+    LEARN_MOST = 6400
+};
 
 /* First gfn that an action means. */
 static uint64_t first_of(const struct action *a)
@@ -125,6 +131,26 @@ uint64_t policy_bill(struct policy_bill *b, const struct action *a)
     b->begun += begins;
     b->last = *a;
     return ns;
+}
+
+void policy_learn(struct policy *p, uint64_t told_ns, uint64_t took_ns)
+{
+    struct policy_learnt *l = &p->learnt;
+    uint64_t percent;
+
+    if (!told_ns)
+        return;
+    if (!l->percent)
+        *l = (struct policy_learnt){.table = p->cost,
+                                    .percent = 100,
+                                    .told_ns = LEARN_FIRST_NS,
+                                    .took_ns = LEARN_FIRST_NS};
+    l->told_ns += told_ns * 100 / l->percent - l->told_ns / LEARN_FORGET;
+    l->took_ns += took_ns - l->took_ns / LEARN_FORGET;
+    percent = l->told_ns ? l->took_ns * 100 / l->told_ns : LEARN_MOST;
+    percent = percent < LEARN_LEAST ? LEARN_LEAST : percent;
+    l->percent = (uint32_t)(percent < LEARN_MOST ? percent : LEARN_MOST);
+    p->cost = policy_cost_scaled(&l->table, l->percent);
 }
 
 struct policy_cost policy_cost_scaled(const struct policy_cost *c, unsigned percent)

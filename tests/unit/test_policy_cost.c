@@ -99,6 +99,32 @@ static void test_further(void **state)
     assert_int_equal(policy_cost_scaled(&c, 200).further_run, 40);
 }
 
+/* Costs follow what actions take, within limits, and come back. */
+static void test_learn(void **state)
+{
+    const struct policy_ops *ops = policy_by_name("replicate");
+    struct policy_machine m = {.nnodes = 2};
+    struct policy p;
+    uint32_t was;
+
+    (void)state;
+    assert_int_equal(policy_init(&p, ops, &m, NULL, 16), 0);
+    was = p.cost.replicate_run;
+    policy_learn(&p, 0, 1000000000); /* nothing was done */
+    assert_int_equal(p.cost.replicate_run, was);
+    for (unsigned i = 0; i < 200; i++)
+        policy_learn(&p, 1000000ull * p.cost.replicate_run / was, 10000000);
+    assert_in_range(p.learnt.percent, 950, 1050);
+    assert_int_equal(p.cost.replicate_run, (uint64_t)was * p.learnt.percent / 100);
+    for (unsigned i = 0; i < 1000; i++)
+        policy_learn(&p, 1000, UINT32_MAX);
+    assert_int_equal(p.learnt.percent, 6400);
+    for (unsigned i = 0; i < 1000; i++)
+        policy_learn(&p, 100000000, 1);
+    assert_int_equal(p.learnt.percent, 25);
+    policy_exit(&p);
+}
+
 static void test_tune(void **state)
 {
     struct policy_tune t = policy_tune_default();
@@ -116,9 +142,8 @@ static void test_tune(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_further),
+        cmocka_unit_test(test_runs),    cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_further), cmocka_unit_test(test_learn),
         cmocka_unit_test(test_tune),
     };
 

@@ -112,6 +112,7 @@ static void make(struct rig *r, const int host[NODES], uint32_t sample)
                                .interval_ns = 1000000000,
                                .cpus = 4,
                                .share = 1000,
+                               .steady = true,
                                .low = r->mem.low,
                                .region = path};
 
@@ -340,6 +341,31 @@ static void test_growth(void **state)
 }
 
 /* What is no region is refused with a reason. */
+/* While nothing is remote intervals pass without a look; what is used meanwhile is found later. */
+static void test_pauses(void **state)
+{
+    uint64_t frame;
+    unsigned near, calls = 0;
+    struct rig r;
+
+    (void)state;
+    make(&r, plain, 1);
+    r.source.spec.steady = false;
+    frame = touch(&r, 0, 100);
+    for (unsigned i = 0; i < 64; i++)
+        source_collect(&r.source);
+    near = pagemap_get(r.pager.map, 100).node;
+    used(&r, frame, 1 - near, 9, 0);
+    while (!seen(&r, 100, 1 - near) && calls++ < 16)
+        source_collect(&r.source);
+    assert_in_range(calls, 0, 8);
+    assert_int_equal(seen(&r, 100, 1 - near), SEEN(9, 0));
+    used(&r, frame, 1 - near, 5, 0);
+    source_collect(&r.source); /* much is remote: in each interval again */
+    assert_int_equal(seen(&r, 100, 1 - near), SEEN(14, 0));
+    drop(&r);
+}
+
 static void test_bad_region(void **state)
 {
     struct memsys_header h = {.magic = MEMSYS_MAGIC,
@@ -383,9 +409,10 @@ static void test_bad_region(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts), cmocka_unit_test(test_sample),
-        cmocka_unit_test(test_reset),  cmocka_unit_test(test_replica),
-        cmocka_unit_test(test_growth), cmocka_unit_test(test_bad_region),
+        cmocka_unit_test(test_counts),     cmocka_unit_test(test_sample),
+        cmocka_unit_test(test_reset),      cmocka_unit_test(test_replica),
+        cmocka_unit_test(test_growth),     cmocka_unit_test(test_pauses),
+        cmocka_unit_test(test_bad_region),
     };
     char why[200];
 

@@ -279,11 +279,13 @@ static void charge(struct page_loop *l, uint64_t began)
     l->fault_ns = faults;
 }
 
-/* Does what was decided; how much of it did not come about. */
-static unsigned act(struct page_loop *l, unsigned n)
+/* Does what was decided; how much of it did not come about.  It was to cost so much. */
+static unsigned act(struct page_loop *l, unsigned n, uint64_t told_ns)
 {
+    uint64_t began = cpu_ns();
     unsigned good = pager_act(l->spec.pager, l->act, n);
 
+    policy_learn(&l->policy, told_ns, cpu_ns() - began);
     for (unsigned i = good; i < n; i++)
         policy_failed(&l->policy, l->act[i].page, l->now);
     if (l->source.ops->acted)
@@ -296,7 +298,7 @@ static unsigned act(struct page_loop *l, unsigned n)
 /* One interval; the lock is held, and let go while pages are worked on. */
 static void interval(struct page_loop *l)
 {
-    uint64_t began = cpu_ns();
+    uint64_t began = cpu_ns(), told = l->policy.numbers.cost_ns;
     unsigned n, failed;
 
     look_at_host(l);
@@ -305,10 +307,11 @@ static void interval(struct page_loop *l)
         source_collect(&l->check);
     tell_broken(l);
     n = decide(l);
+    told = l->policy.numbers.cost_ns - told;
     age(l);
     age_believed(l);
     pthread_mutex_unlock(&l->lock);
-    failed = act(l, n);
+    failed = act(l, n, told);
     pager_interval(l->spec.pager);
     charge(l, began);
     pthread_mutex_lock(&l->lock);
@@ -419,6 +422,7 @@ static int start_sources(struct page_loop *l, struct err *err)
     l->figures.check = l->spec.check->name;
     spec.counters = &l->believed;
     spec.share = CHECK_SHARE;
+    spec.steady = true;
     if (counters_init(&l->believed, counts(&l->spec)))
         return fail(err, EXIT_MEMORY, ENOMEM, "no memory for the counters of pages");
     return source_start(&l->check, l->spec.check, &spec, err);
@@ -498,6 +502,7 @@ void loop_figures(struct page_loop *l, struct loop_figures *out)
     pthread_mutex_lock(&l->lock);
     *out = l->figures;
     out->decided = l->policy.numbers;
+    out->cost_percent = l->policy.learnt.percent ? l->policy.learnt.percent : 100;
     out->writes = l->source.writes;
     out->rate = l->source.ops->rate ? l->source.ops->rate(&l->source) : 0;
     memcpy(out->local, l->source.local, sizeof(out->local));

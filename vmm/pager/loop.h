@@ -56,6 +56,7 @@ struct loop_figures {
     struct policy_numbers decided;  /* by the policy */
     struct pager_stats done;        /* by the pager */
     uint64_t failed;                /* actions that did not come about */
+    unsigned cost_percent;          /* what actions cost here, of what the table says */
     bool cpuless[PAGEMAP_NODES];    /* the host took the node's CPUs away */
     unsigned cpus;                  /* of the guest */
     const char *check;              /* name of what `agreement` is with; NULL: none */

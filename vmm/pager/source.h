@@ -35,6 +35,7 @@ struct source_spec {
     uint64_t interval_ns;      /* between two calls of collect() */
     unsigned cpus;             /* of the guest */
     unsigned share;            /* permille of their time that sampling may take */
+    bool steady;               /* to look in every interval, whatever is found */
     uint64_t low, high;        /* RAM from 0 on and from 4 GiB on, bytes */
     const char *region;        /* tests: a file in place of the machine's counters; NULL */
 };

@@ -13,7 +13,7 @@
  * The frame's number says on which node it is, so the page map learns where masters are.
  *
  * Cost: at most spec.share of the guest's CPU time; what is not reached in an interval comes in
- * the next, with all its counts.  Numbers are the machine's: whole, but not of one moment.
+ * the next, with all its counts.  While little is remote, intervals pass between two looks.  Numbers are the machine's: whole, but not of one moment.
  * Threads: source.h.
  */
 #include <errno.h>
@@ -34,6 +34,8 @@
 enum {
     LOOK = 128,     /* changed frames between two looks at the clock */
     SCAN_WORK = 16, /* of these, what a group costs where nothing has changed */
+    QUIET = 8,      /* less than one use in so many is remote: little */
+    PAUSE_MOST = 7, /* intervals */
     NODE_NONE = -1  /* a node of the host that is none of the guest's */
 };
 
@@ -48,6 +50,8 @@ struct flash {
     uint64_t groups;        /* of frames */
     uint64_t cursor, left;  /* group that comes next, and how many are to be looked at */
     uint64_t resets, toggles;   /* of the header when last looked at */
+    unsigned pause, paused;     /* intervals that pass between two looks, and have passed */
+    uint64_t near, far;         /* uses seen before the last look, local and remote */
     unsigned nnodes;            /* of the machine */
     int8_t index[MEMSYS_NODES]; /* our node of each of the machine's */
 };
@@ -240,6 +244,31 @@ static void begin_anew(struct flash *f)
             f->frames.frame[g * FRAMEMAP_GROUP + i].mark = 0;
 }
 
+/* All frames are to be looked at, in this interval and the next ones. */
+static void begin_look(struct flash *f)
+{
+    f->left = f->groups;
+    f->paused = 0;
+}
+
+/* They have been.  While little is remote they are looked at ever more seldom. */
+static void end_look(struct source *s)
+{
+    struct flash *f = s->own;
+    uint64_t near = 0, far = 0;
+
+    for (unsigned n = 0; n < s->spec.nnodes; n++) {
+        near += s->local[n];
+        far += s->remote[n];
+    }
+    if (s->spec.steady || (far - f->far) * QUIET > far - f->far + near - f->near)
+        f->pause = 0;
+    else if (f->pause < PAUSE_MOST)
+        f->pause = f->pause * 2 + 1;
+    f->near = near;
+    f->far = far;
+}
+
 static void collect(struct source *s)
 {
     struct flash *f = s->own;
@@ -249,13 +278,19 @@ static void collect(struct source *s)
 
     if (resets != f->resets)
         begin_anew(f);
-    if (__atomic_load_n(&f->h->on, __ATOMIC_ACQUIRE) || resets != f->resets ||
-        toggles != f->toggles)
-        f->left = f->groups;
+    if (resets != f->resets || toggles != f->toggles)
+        begin_look(f);
+    else if (__atomic_load_n(&f->h->on, __ATOMIC_ACQUIRE) && !f->left &&
+             f->paused++ >= f->pause)
+        begin_look(f);
     f->resets = resets;
     f->toggles = toggles;
     framemap_refresh(&f->frames, began + f->budget_ns / 2);
-    scan(s, began + f->budget_ns);
+    if (f->left) {
+        scan(s, began + f->budget_ns);
+        if (!f->left)
+            end_look(s);
+    }
 }
 
 /* ---- actions ---- */
