@@ -34,7 +34,7 @@
 enum {
     LOOK = 128,     /* changed frames between two looks at the clock */
     SCAN_WORK = 16, /* of these, what a group costs where nothing has changed */
-    QUIET = 8,      /* less than one use in so many is remote: little */
+    QUIET = 4,      /* less than one use in so many is remote: little */
     PAUSE_MOST = 7, /* intervals */
     NODE_NONE = -1  /* a node of the host that is none of the guest's */
 };
