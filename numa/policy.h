@@ -299,8 +299,9 @@ uint64_t policy_bill(struct policy_bill *b, const struct action *a);
 /* The same costs times percent / 100, but for those of sampling. */
 struct policy_cost policy_cost_scaled(const struct policy_cost *c, unsigned percent);
 
-/* Actions that were to cost so much took so much of CPU time: costs follow, so that a host on which
- * actions are dear does fewer.  Between a quarter of what the table says and 64 times that. */
+/* In an interval actions that were to cost so much took so much of CPU time: costs follow, so that a
+ * host on which actions are dear does fewer.  Between a quarter of what the table says and 64 times that;
+ * while nothing is done (0) they go back to the table's by and by. */
 void policy_learn(struct policy *p, uint64_t told_ns, uint64_t took_ns);
 
 /* What a write to a page with replicas costs, ns. */

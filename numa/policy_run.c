@@ -10,8 +10,9 @@
 
 enum {
     BLOCK_GFNS = 512,
-    LEARN_FIRST_NS = 1000000, /* of actions; for so much the table stands at first */
+    LEARN_TABLE_NS = 1000000, /* of actions: for so much the table stands */
     LEARN_FORGET = 32,        /* intervals with actions, until two thirds are forgotten */
+    LEARN_FORGET_IDLE = 256,  /* and without: what was dear once is tried again */
     LEARN_LEAST = 25,         /* percent of the table */
     LEARN_MOST = 6400
 };
@@ -136,18 +137,13 @@ uint64_t policy_bill(struct policy_bill *b, const struct action *a)
 void policy_learn(struct policy *p, uint64_t told_ns, uint64_t took_ns)
 {
     struct policy_learnt *l = &p->learnt;
-    uint64_t percent;
+    uint64_t percent, part = told_ns ? LEARN_FORGET : LEARN_FORGET_IDLE;
 
-    if (!told_ns)
-        return;
     if (!l->percent)
-        *l = (struct policy_learnt){.table = p->cost,
-                                    .percent = 100,
-                                    .told_ns = LEARN_FIRST_NS,
-                                    .took_ns = LEARN_FIRST_NS};
-    l->told_ns += told_ns * 100 / l->percent - l->told_ns / LEARN_FORGET;
-    l->took_ns += took_ns - l->took_ns / LEARN_FORGET;
-    percent = l->told_ns ? l->took_ns * 100 / l->told_ns : LEARN_MOST;
+        *l = (struct policy_learnt){.table = p->cost, .percent = 100};
+    l->told_ns += told_ns * 100 / l->percent - l->told_ns / part;
+    l->took_ns += (told_ns ? took_ns : 0) - l->took_ns / part;
+    percent = (l->took_ns + LEARN_TABLE_NS) * 100 / (l->told_ns + LEARN_TABLE_NS);
     percent = percent < LEARN_LEAST ? LEARN_LEAST : percent;
     l->percent = (uint32_t)(percent < LEARN_MOST ? percent : LEARN_MOST);
     p->cost = policy_cost_scaled(&l->table, l->percent);

@@ -119,6 +119,10 @@ static void test_learn(void **state)
     for (unsigned i = 0; i < 1000; i++)
         policy_learn(&p, 1000, UINT32_MAX);
     assert_int_equal(p.learnt.percent, 6400);
+    for (unsigned i = 0; i < 10000; i++)
+        policy_learn(&p, 0, 1000);
+    assert_in_range(p.learnt.percent, 95, 110);
+    assert_in_range(p.cost.replicate_run, was * 95 / 100, was * 110 / 100);
     for (unsigned i = 0; i < 1000; i++)
         policy_learn(&p, 100000000, 1);
     assert_int_equal(p.learnt.percent, 25);
