@@ -328,6 +328,30 @@ static void write_results(const struct policies *p, const char *results)
         write_svg(p, results, m);
 }
 
+/* Whether any guest did a workload. */
+static bool was_done(const struct report *r, const char *workload)
+{
+    bool done = false;
+
+    for (unsigned i = 0; i < r->nrows; i++)
+        done |= !strcmp(r->row[i].workload, workload) && r->row[i].n;
+    return done;
+}
+
+/* Leaves out the workloads that no guest came to do, for want of time. */
+static void leave_out(struct report *r)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < r->nrows; i++)
+        if (was_done(r, r->row[i].workload))
+            r->row[i].kept = true;
+    for (unsigned i = 0; i < r->nrows; i++)
+        if (r->row[i].kept)
+            r->row[n++] = r->row[i];
+    r->nrows = n;
+}
+
 /* Reads all rows of all machines. */
 static void read_all(struct policies *p, char **argv)
 {
@@ -352,6 +376,7 @@ static void read_all(struct policies *p, char **argv)
         if (errno)
             die("rows");
         r->raw = NULL; /* it is read */
+        leave_out(r);
     }
 }
 
