@@ -81,13 +81,20 @@ static void bar(FILE *f, const struct report *r, const struct row *row, double x
             x + THICK / 2.0 + 4, TOP + HEIGHT + 14, row->placement);
 }
 
+/* Whether there is anything to draw of a row. */
+static bool drawn(const struct row *row)
+{
+    return row->n || row->bound > 0;
+}
+
 /* Width of all groups. */
 static double width_of(const struct report *r)
 {
     double x = LEFT + GAP / 2.0;
 
     for (unsigned i = 0; i < r->nrows; i++)
-        x += STEP + (i && report_base(r, &r->row[i]) == &r->row[i] ? GAP : 0);
+        x += drawn(&r->row[i]) * STEP +
+             (i && report_base(r, &r->row[i]) == &r->row[i] ? GAP : 0);
     return x + GAP / 2.0;
 }
 
@@ -114,8 +121,9 @@ int stack_svg(FILE *f, const struct report *r)
         const struct row *row = &r->row[i];
         bool last = i + 1 == r->nrows || report_base(r, row + 1) == row + 1;
 
-        bar(f, r, row, x, top);
-        x += STEP;
+        if (drawn(row))
+            bar(f, r, row, x, top);
+        x += drawn(row) * STEP;
         if (!last)
             continue;
         text(f, (from + x - STEP + THICK) / 2, TOP + HEIGHT + FOOT - 12, "head", row->workload);
