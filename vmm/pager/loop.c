@@ -48,6 +48,7 @@ struct page_loop {
     uint32_t now;                   /* number of the interval */
     uint64_t debt_ns;               /* CPU time that page work took beyond its budget */
     uint64_t fault_ns;              /* CPU time of fault threads when last asked */
+    uint64_t act_ns;                /* CPU time that this interval's actions took */
     /* lock */
     pthread_mutex_t lock;
     pthread_cond_t wake; /* stop or paused changed */
@@ -279,13 +280,13 @@ static void charge(struct page_loop *l, uint64_t began)
     l->fault_ns = faults;
 }
 
-/* Does what was decided; how much of it did not come about.  It was to cost so much. */
-static unsigned act(struct page_loop *l, unsigned n, uint64_t told_ns)
+/* Does what was decided; how much of it did not come about. */
+static unsigned act(struct page_loop *l, unsigned n)
 {
     uint64_t began = cpu_ns();
     unsigned good = pager_act(l->spec.pager, l->act, n);
 
-    policy_learn(&l->policy, told_ns, cpu_ns() - began);
+    l->act_ns = cpu_ns() - began;
     for (unsigned i = good; i < n; i++)
         policy_failed(&l->policy, l->act[i].page, l->now);
     if (l->source.ops->acted)
@@ -311,10 +312,11 @@ static void interval(struct page_loop *l)
     age(l);
     age_believed(l);
     pthread_mutex_unlock(&l->lock);
-    failed = act(l, n, told);
+    failed = act(l, n);
     pager_interval(l->spec.pager);
     charge(l, began);
     pthread_mutex_lock(&l->lock);
+    policy_learn(&l->policy, told, l->act_ns);
     l->figures.failed += failed;
     l->figures.intervals = ++l->now;
 }
