@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 #include "numa/counters.h"
+#include "numa/pagemap.h"
 #include "numa/topo.h"
 
 /* ---- what policies know ---- */
@@ -251,8 +252,8 @@ void policy_exit(struct policy *p);
 /* Node for a page touched first by a vCPU of node `toucher`, of a guest of `pages` pages. */
 unsigned policy_home(const struct policy *p, uint64_t page, uint64_t pages, unsigned toucher);
 
-/* Decides on an interval; writes at most `most` actions, in the order of policy_order() but with
- * evictions that make room first, and returns how many. */
+/* Decides on an interval; writes at most `most` actions, in the order of policy_order(), and returns
+ * how many. */
 unsigned policy_decide(struct policy *p, const struct policy_input *in, struct action *out,
                        unsigned most);
 
@@ -268,8 +269,19 @@ void policy_failed(struct policy *p, uint64_t page, uint32_t now);
 
 /* ---- what actions cost: policy_run.c ---- */
 
-/* Orders actions so that those of a run are neighbours, and those of a batch: by kind, blocks
- * that move behind all else, node, address. */
+/* First gfn that an action means, and how many pages. */
+static inline uint64_t action_gfn(const struct action *a)
+{
+    return a->page & ~PAGE_BLOCK;
+}
+
+static inline uint64_t action_pages(const struct action *a)
+{
+    return a->page & PAGE_BLOCK ? PAGEMAP_BLOCK : 1;
+}
+
+/* Orders actions so that those of a run are neighbours, and those of a batch: by kind, evictions
+ * first, which free memory; blocks that move behind all else, node, address. */
 void policy_order(struct action *a, unsigned n);
 
 /* Does b go on where a ends, so that both are of one run? */

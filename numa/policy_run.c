@@ -9,7 +9,6 @@
 #include "numa/policy.h"
 
 enum {
-    BLOCK_GFNS = 512,
     LEARN_TABLE_NS = 1000000, /* of actions: for so much the table stands */
     LEARN_FORGET = 32,        /* intervals with actions, until two thirds are forgotten */
     LEARN_FORGET_IDLE = 256,  /* and without: what was dear once is tried again */
@@ -17,25 +16,22 @@ enum {
     LEARN_MOST = 6400
 };
 
-/* First gfn that an action means. */
-static uint64_t first_of(const struct action *a)
-{
-    return a->page & ~PAGE_BLOCK;
-}
-
 /* Does an action move the master? */
 static bool moves(const struct action *a)
 {
     return a->act == ACT_MIGRATE || (a->act == ACT_COLLAPSE && a->node != a->from);
 }
 
-/* The order as a number: kind, blocks that move last, node, whether it moves, address. */
+/* The order as a number: kind, what frees memory first; blocks that move last, node, whether it
+ * moves, address. */
 static uint64_t place(const struct action *a)
 {
     bool block = a->act == ACT_MIGRATE && a->page & PAGE_BLOCK;
 
-    return (uint64_t)a->act << 60 | (uint64_t)block << 59 | (uint64_t)a->node << 53 |
-           (uint64_t)moves(a) << 52 | (first_of(a) & ((UINT64_C(1) << 52) - 1));
+    uint64_t kind = a->act == ACT_EVICT ? ACT_NONE : a->act;
+
+    return kind << 60 | (uint64_t)block << 59 | (uint64_t)a->node << 53 |
+           (uint64_t)moves(a) << 52 | (action_gfn(a) & ((UINT64_C(1) << 52) - 1));
 }
 
 static int by_place(const void *x, const void *y)
@@ -52,10 +48,10 @@ void policy_order(struct action *a, unsigned n)
 
 bool policy_joins(const struct action *a, const struct action *b)
 {
-    uint64_t end = first_of(a) + (a->page & PAGE_BLOCK ? BLOCK_GFNS : 1);
+    uint64_t end = action_gfn(a) + action_pages(a);
 
     return a->act == b->act && a->node == b->node && moves(a) == moves(b) &&
-           first_of(b) == end && !((a->page ^ b->page) & PAGE_BLOCK);
+           action_gfn(b) == end && !((a->page ^ b->page) & PAGE_BLOCK);
 }
 
 bool policy_batched(const struct policy_cost *c, const struct action *a)

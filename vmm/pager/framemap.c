@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "numa/counters.h"
 #include "numa/policy.h"
 #include "vmm/pager/private.h"
 
@@ -305,19 +304,13 @@ void framemap_changed(struct framemap *m, uint64_t gfn, uint64_t n)
     }
 }
 
-/* Pages of an action. */
-static uint64_t pages_of(const struct action *a)
-{
-    return a->page & PAGE_BLOCK ? PAGEMAP_BLOCK : 1;
-}
-
 void framemap_acted(struct framemap *m, const struct action *acts, unsigned n)
 {
     for (unsigned i = 0, next; i < n; i = next) {
-        uint64_t gfn = acts[i].page & ~PAGE_BLOCK, pages = pages_of(&acts[i]);
+        uint64_t gfn = action_gfn(&acts[i]), pages = action_pages(&acts[i]);
 
-        for (next = i + 1; next < n && (acts[next].page & ~PAGE_BLOCK) == gfn + pages; next++)
-            pages += pages_of(&acts[next]);
+        for (next = i + 1; next < n && action_gfn(&acts[next]) == gfn + pages; next++)
+            pages += action_pages(&acts[next]);
         framemap_changed(m, gfn, pages);
     }
 }
