@@ -345,9 +345,6 @@ static void leave_out(struct report *r)
 
     for (unsigned i = 0; i < r->nrows; i++)
         if (was_done(r, r->row[i].workload))
-            r->row[i].kept = true;
-    for (unsigned i = 0; i < r->nrows; i++)
-        if (r->row[i].kept)
             r->row[n++] = r->row[i];
     r->nrows = n;
 }

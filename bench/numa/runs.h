@@ -67,7 +67,6 @@ struct row {
     struct run *run[RUN_REPS];        /* in order of their time */
     struct summary time;              /* seconds */
     double bound;                     /* above 0: not run, computed from others */
-    bool kept;                        /* policies.c: it is to be shown */
 };
 
 /* Reads RAW/WORKLOAD.PLACEMENT.REP.json, .con, .ready and .run; NULL when one of the first two is

@@ -15,6 +15,31 @@
 
 enum { SOME = 4096, ROUNDS = 4000 };
 
+/* Litmus programs on two vCPUs in two views, on pages that are sampled. */
+static struct pages_rig *sampled(bool probation)
+{
+    const struct rig_spec spec = {.nvcpus = 2,
+                                  .nviews = 2,
+                                  .nnodes = 2,
+                                  .mover = PAGER_MOVE_COPY,
+                                  .samples = true,
+                                  .probation = probation,
+                                  .forget_view = -1};
+
+    return rig_new(&spec, PAGES_LITMUS);
+}
+
+/* Forbidden outcomes that they saw. */
+static uint64_t wrong_in(const struct pages_rig *r)
+{
+    uint64_t wrong = 0;
+
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned k = 0; k < WRONG_KINDS; k++)
+            wrong += rig_look(&r->ctl->side[i].wrong[k]);
+    return wrong;
+}
+
 /* What was told of the arena, by node. */
 struct told {
     uint64_t reads[2], writes[2]; /* touches */
@@ -77,14 +102,8 @@ static void disturb(struct pages_rig *r, uint64_t *x)
 /* Litmus programs while pages are revoked and changed. */
 static void nothing_is_lost(void **state)
 {
-    const struct rig_spec spec = {.nvcpus = 2,
-                                  .nviews = 2,
-                                  .nnodes = 2,
-                                  .mover = PAGER_MOVE_COPY,
-                                  .samples = true,
-                                  .forget_view = -1};
-    struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
-    uint64_t x = 88172645463325252ull, wrong = 0;
+    struct pages_rig *r = sampled(false);
+    uint64_t x = 88172645463325252ull;
     struct pager_stats s;
     struct told t = {0};
 
@@ -103,15 +122,12 @@ static void nothing_is_lost(void **state)
     rig_check(r);
     take(r, &t);
     pager_stats(r->p, &s);
-    for (unsigned i = 0; i < 2; i++)
-        for (unsigned k = 0; k < WRONG_KINDS; k++)
-            wrong += rig_look(&r->ctl->side[i].wrong[k]);
     print_message(
         "     %lu outcomes; %lu revoked, %lu touches (%lu lost); told: reads %lu %lu, "
         "writes %lu %lu, of revoked pages %lu; %lu replicated, %lu collapsed\n",
         r->ctl->side[0].rounds, s.revoked, s.touches, s.lost, t.reads[0], t.reads[1],
         t.writes[0], t.writes[1], t.sampled, s.replicated, s.collapsed);
-    assert_int_equal(wrong, 0);
+    assert_int_equal(wrong_in(r), 0);
     assert_true(r->ctl->side[0].rounds > 1000);
     for (unsigned i = 0; i < 2; i++) {
         assert_true(t.reads[i] > 0);
@@ -124,13 +140,7 @@ static void nothing_is_lost(void **state)
 /* Pages that nobody uses are not told of, and cost nothing after they were revoked. */
 static void silence_is_told_of(void **state)
 {
-    const struct rig_spec spec = {.nvcpus = 2,
-                                  .nviews = 2,
-                                  .nnodes = 2,
-                                  .mover = PAGER_MOVE_COPY,
-                                  .samples = true,
-                                  .forget_view = -1};
-    struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
+    struct pages_rig *r = sampled(false);
     struct told t = {0};
 
     (void)state;
@@ -158,15 +168,8 @@ static bool replicate(struct pages_rig *r, uint64_t gfn)
 /* Pages that are written are found out before they are copied, others are copied a little later. */
 static void written_pages_are_not_copied(void **state)
 {
-    const struct rig_spec spec = {.nvcpus = 2,
-                                  .nviews = 2,
-                                  .nnodes = 2,
-                                  .mover = PAGER_MOVE_COPY,
-                                  .samples = true,
-                                  .probation = true,
-                                  .forget_view = -1};
-    struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
-    uint64_t x = 88172645463325252ull, wrong = 0, written[SOME], watched = 0;
+    struct pages_rig *r = sampled(true);
+    uint64_t x = 88172645463325252ull, written[SOME], watched = 0;
     struct pager_stats s;
 
     (void)state;
@@ -187,12 +190,9 @@ static void written_pages_are_not_copied(void **state)
     rig_stop(r);
     rig_check(r);
     pager_stats(r->p, &s);
-    for (unsigned i = 0; i < 2; i++)
-        for (unsigned k = 0; k < WRONG_KINDS; k++)
-            wrong += rig_look(&r->ctl->side[i].wrong[k]);
     print_message("     %lu watched pages were written; %lu replicated, %lu collapsed\n",
                   watched, s.replicated, s.collapsed);
-    assert_int_equal(wrong, 0);
+    assert_int_equal(wrong_in(r), 0);
     assert_true(watched > 0);
     rig_free(r);
 }
@@ -212,13 +212,7 @@ static void take_spare(struct pages_rig *r, unsigned *real, unsigned *beside)
 /* Of pages that were revoked together the first touch lets all in that are in memory. */
 static void one_touch_tells_of_a_group(void **state)
 {
-    const struct rig_spec spec = {.nvcpus = 2,
-                                  .nviews = 2,
-                                  .nnodes = 2,
-                                  .mover = PAGER_MOVE_COPY,
-                                  .samples = true,
-                                  .forget_view = -1};
-    struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
+    struct pages_rig *r = sampled(false);
     uint8_t *alias = r->m.mem.alias + ((uint64_t)RIG_SPARE_GFN << 12);
     const volatile uint8_t *view = r->m.mem.view[0] + ((uint64_t)RIG_SPARE_GFN << 12);
     const unsigned hole = 5, pages = 2 * PAGER_GROUP;

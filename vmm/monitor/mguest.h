@@ -19,8 +19,8 @@
 
 #include "base/err.h"
 #include "base/evloop.h"
-#include "vmm/cell/cell.h"
 #include "numa/place.h"
+#include "vmm/cell/cell.h"
 #include "vmm/cell/proto.h"
 
 struct conring;

@@ -552,18 +552,24 @@ bool pager_form(struct pager *p, uint64_t gfn)
     return formed;
 }
 
+bool collapse_unit(struct pager *p, uint64_t gfn)
+{
+    struct page_info u = pagemap_get(p->map, gfn);
+
+    if (!collapse_range(p, u.first, u.pages))
+        return false;
+    p->changes++;
+    seen_broken(p, u.first | (u.pages > 1 ? PAGE_BLOCK : 0));
+    return true;
+}
+
 void resolve(struct pager *p, unsigned view, uint64_t gfn)
 {
     struct page_info u = pagemap_get(p->map, gfn);
 
     p->stats.faults++;
     seen_touch(p, view, gfn, true);
-    if (collapse_range(p, u.first, u.pages)) {
-        p->changes++;
-        seen_broken(p, u.first | (u.pages > 1 ? PAGE_BLOCK : 0));
-        return;
-    }
-    if (watch_ends(p, gfn))
+    if (collapse_unit(p, gfn) || watch_ends(p, gfn))
         return;
     /* open by now, or only let in protected (sample.c) */
     p->stats.stray++;

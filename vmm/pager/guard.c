@@ -226,6 +226,14 @@ static uint64_t go_on(const struct guard *g, uint64_t gpa, uint64_t end, uint64_
     return in;
 }
 
+void guard_admit_behind(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    struct uffdio_continue c = {.range = {.start = address(g, gpa), .len = len},
+                                .mode = UFFDIO_CONTINUE_MODE_DONTWAKE};
+
+    (void)ioctl(g->uffd, UFFDIO_CONTINUE, &c); /* goes as far as it can */
+}
+
 uint64_t guard_admit_beside(const struct guard *g, uint64_t gpa, uint64_t len)
 {
     return go_on(g, gpa, gpa + len, 0);
@@ -248,23 +256,10 @@ static int go_on_barred(const struct guard *g, uint64_t gpa, uint64_t len)
     return 0;
 }
 
-/* One UFFDIO_CONTINUE, which goes as far as it can. */
-static void go_once(const struct guard *g, uint64_t gpa, uint64_t len)
-{
-    struct uffdio_continue c = {.range = {.start = address(g, gpa), .len = len},
-                                .mode = UFFDIO_CONTINUE_MODE_DONTWAKE};
-
-    (void)ioctl(g->uffd, UFFDIO_CONTINUE, &c);
-}
-
 int guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how)
 {
     int r = 0;
 
-    if (how == ADMIT_BEHIND) {
-        go_once(g, gpa, len);
-        return 0; /* nobody is known to wait */
-    }
     if (how != ADMIT_OPEN && g->admits_protected)
         (void)go_on(g, gpa, gpa + len, UFFDIO_CONTINUE_MODE_WP);
     else if (how == ADMIT_PROTECTED)

@@ -44,7 +44,6 @@ enum guard_admit {
     ADMIT_OPEN,      /* for all */
     ADMIT_WATCHED,   /* protected; where !admits_protected a write just then is not heard of */
     ADMIT_PROTECTED, /* protected without a gap */
-    ADMIT_BEHIND,    /* for all, up to the first that is there already or not in memory */
 };
 
 /* What a guard is made of. */
@@ -115,12 +114,15 @@ int guard_bar(const struct guard *g, uint64_t gpa, uint64_t len);
 int guard_revoke(const struct guard *g, uint64_t gpa, uint64_t len);
 
 /* Puts pages of the own store into the view's page table, as far as they are in memory and not
- * there yet, and wakes who waits (but for ADMIT_BEHIND); who still finds none comes again.
+ * there yet, and wakes who waits; who still finds none comes again.
  * -errno: no mapping is left to part it for (ADMIT_PROTECTED), and nobody was woken. */
 int guard_admit(const struct guard *g, uint64_t gpa, uint64_t len, enum guard_admit how);
 
-/* Puts up to 64 pages into the view's page table for all, for which nobody is known to wait.  Returns a
- * bit for each that came in: it was in memory, and not there yet. */
+/* Puts pages for which nobody is known to wait into the view's page table, for all, up to the first
+ * that is there already or not in memory. */
+void guard_admit_behind(const struct guard *g, uint64_t gpa, uint64_t len);
+
+/* The same for up to 64 pages, passing over those.  Returns a bit for each that came in. */
 uint64_t guard_admit_beside(const struct guard *g, uint64_t gpa, uint64_t len);
 
 /* The thread is to run on another node of the host. */

@@ -97,6 +97,9 @@ void room_init(struct pager *p);
 
 /* ---- actions.c; the lock is held ---- */
 
+/* Takes back the replicas of the unit at gfn, and tells of it.  False: it has none. */
+bool collapse_unit(struct pager *p, uint64_t gfn);
+
 /* Takes back all replicated units that overlap [gfn, gfn + n). Returns pages taken back. */
 uint64_t collapse_range(struct pager *p, uint64_t gfn, uint64_t n);
 

@@ -23,7 +23,6 @@
 #include <sys/mman.h>
 
 #include "base/err.h"
-#include "numa/counters.h"
 #include "vmm/machine/machine.h"
 #include "vmm/pager/private.h"
 
@@ -246,8 +245,8 @@ static void admit_behind(struct pager *p, unsigned view, uint64_t gfn)
     while (at < end && comes_along(p, view, at))
         at++;
     if (at > gfn + 1)
-        (void)guard_admit(&p->guard[view], (gfn + 1) << PAGE_SHIFT,
-                          (at - gfn - 1) << PAGE_SHIFT, ADMIT_BEHIND);
+        guard_admit_behind(&p->guard[view], (gfn + 1) << PAGE_SHIFT,
+                           (at - gfn - 1) << PAGE_SHIFT);
 }
 
 /* Whether a page may come in with a neighbour that was revoked when it was. */
@@ -296,17 +295,6 @@ static void admit_private(struct pager *p, unsigned view, uint64_t gfn, bool wri
         admit_behind(p, view, gfn);
 }
 
-/* Takes the replicas of a unit back, and lets somebody at one of its pages. */
-static void collapse_and_admit(struct pager *p, unsigned view, uint64_t gfn, bool write)
-{
-    struct page_info u = pagemap_get(p->map, gfn);
-
-    collapse_range(p, u.first, u.pages);
-    p->changes++;
-    seen_broken(p, u.first | (u.pages > 1 ? PAGE_BLOCK : 0));
-    admit_private(p, view, gfn, write, true);
-}
-
 /* Lets a reader see the master of a page that others see replicas of.  Where no mapping is left
  * for that he would come again for ever: so the replicas go. */
 static void admit_protected(struct pager *p, unsigned view, uint64_t gfn)
@@ -314,7 +302,8 @@ static void admit_protected(struct pager *p, unsigned view, uint64_t gfn)
     if (!guard_admit(&p->guard[view], gfn << PAGE_SHIFT, PAGE_BYTES, ADMIT_PROTECTED))
         return;
     room_less(p);
-    collapse_and_admit(p, view, gfn, false);
+    (void)collapse_unit(p, gfn);
+    admit_private(p, view, gfn, false, true);
 }
 
 void page_touched(struct pager *p, unsigned view, uint64_t gfn, bool write)
@@ -331,7 +320,8 @@ void page_touched(struct pager *p, unsigned view, uint64_t gfn, bool write)
     if (u.state == PAGE_PRIVATE) {
         admit_private(p, view, gfn, write, sampled);
     } else if (write && u.state == PAGE_REPLICATED) {
-        collapse_and_admit(p, view, gfn, true);
+        (void)collapse_unit(p, gfn);
+        admit_private(p, view, gfn, true, true);
     } else {
         admit_protected(p, view, gfn);
     }

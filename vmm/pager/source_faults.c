@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The source `faults`: a sample of pages, chosen by numa/sampler.h in groups, is revoked in all views; a
- * touch says who reads or writes, and its delay how often.  What revoking and touches cost is
- * measured all the time, so that the sampler's budget is one of this host.  Threads: source.h.
+ * The source `faults`: a sample of pages, chosen by numa/sampler.h in groups, is revoked in all
+ * views; a touch says who reads or writes, and its delay how often.  What revoking and touches
+ * cost is measured all the time, so that the sampler's budget is one of this host.  Threads:
+ * source.h.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -13,8 +13,8 @@
  * The frame's number says on which node it is, so the page map learns where masters are.
  *
  * Cost: at most spec.share of the guest's CPU time; what is not reached in an interval comes in
- * the next, with all its counts.  While little is remote, intervals pass between two looks.  Numbers are the machine's: whole, but not of one moment.
- * Threads: source.h.
+ * the next, with all its counts.  While little is remote, intervals pass between two looks.
+ * Numbers are the machine's: whole, but not of one moment.  Threads: source.h.
  */
 #include <errno.h>
 #include <stdio.h>
