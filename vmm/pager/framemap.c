@@ -29,7 +29,7 @@
 enum {
     PAUSE_MOST = 4,  /* pause before the last time that a changed chunk is read */
     SLOW = 1024,     /* intervals that a round takes when nothing changes */
-    GROWTH = 8,      /* chunks to be read for each page that the store has grown */
+    SEARCH = 16,     /* pages that are looked for, for each chunk read in an interval */
     AFTER_FOUND = 1, /* pause of a chunk where something new was found, or is to be */
 };
 
@@ -125,8 +125,10 @@ int framemap_init(struct framemap *m, struct pager *p, uint64_t nframes, struct 
     m->queued = sparse(chunk_bytes(m));
     m->full = sparse(chunk_bytes(m));
     m->read = sparse(m->chunks * sizeof(*m->read));
+    m->seen = sparse(m->chunks * sizeof(*m->seen));
     m->due = xcalloc(FRAMEMAP_AGAIN, sizeof(*m->due));
-    if (m->pagemap >= 0 && m->frame && m->group && m->queued && m->full && m->read)
+    if (m->pagemap >= 0 && m->frame && m->group && m->queued && m->full && m->read &&
+        m->seen)
         return 0;
     framemap_exit(m);
     return fail(err, EXIT_MEMORY, ENOMEM, "no memory for a map of %llu frames",
@@ -142,6 +144,7 @@ void framemap_exit(struct framemap *m)
     drop(m->queued, chunk_bytes(m));
     drop(m->full, chunk_bytes(m));
     drop(m->read, m->chunks * sizeof(*m->read));
+    drop(m->seen, m->chunks * sizeof(*m->seen));
     free(m->due);
     *m = (struct framemap){.pagemap = -1};
 }
@@ -272,6 +275,9 @@ static unsigned read_chunk(struct framemap *m, uint64_t chunk)
     if (!complete(&l))
         read_mapping(m, p->spec.mem->alias, -1, &l);
     m->read[chunk] = (uint16_t)m->now;
+    m->located -= m->seen[chunk];
+    m->seen[chunk] = (uint8_t)__builtin_popcountll(l.seen);
+    m->located += m->seen[chunk];
     m->full[chunk / 64] &= ~bit;
     m->full[chunk / 64] |= !complete(&l) || copies ? 0 : bit;
     return l.fresh;
@@ -325,28 +331,40 @@ uint64_t framemap_clock(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Is there more to be found: has the store grown, did others move pages? */
+/* Pages of the store that are in no mapping as far as we know, but for those that were not found
+ * when all had been read. */
+static uint64_t missing(struct framemap *m)
+{
+    uint64_t away = m->allocated > m->located ? m->allocated - m->located : 0;
+
+    if (m->unfound > away)
+        m->unfound = away;
+    return away - m->unfound;
+}
+
+/* All chunks have been read, or need not be: what is missing of the pages that were there when
+ * that began cannot be found. */
+static void been_round(struct framemap *m)
+{
+    m->unfound = m->at_round > m->located ? m->at_round - m->located : 0;
+    m->at_round = m->allocated;
+}
+
+/* How large is the store, and did others move pages? */
 static void look_for_growth(struct framemap *m)
 {
     struct pager_stats stats;
     struct stat st;
-    uint64_t moved, pages = 0;
+    uint64_t moved;
 
-    if (!fstat(m->pager->spec.mem->fd, &st)) {
-        uint64_t allocated = (uint64_t)st.st_blocks * 512 >> PAGE_SHIFT;
-
-        pages = allocated > m->allocated ? allocated - m->allocated : 0;
-        m->allocated = allocated;
-    }
+    if (!fstat(m->pager->spec.mem->fd, &st))
+        m->allocated = (uint64_t)st.st_blocks * 512 >> PAGE_SHIFT;
     pager_stats(m->pager, &stats);
     moved = stats.migrated + stats.replicated;
     if (moved - m->moved > m->told)
-        pages += moved - m->moved - m->told;
+        m->strayed = m->chunks;
     m->moved = moved;
     m->told = 0;
-    m->behind += pages < m->chunks ? pages * GROWTH : m->chunks;
-    if (m->behind > m->chunks)
-        m->behind = m->chunks;
 }
 
 /* Reads chunks that are due, as far as time goes; the others stay due. */
@@ -372,26 +390,30 @@ static void read_due(struct framemap *m, uint64_t until_ns)
     m->ndue = left;
 }
 
-/* Goes on with the rotation.  In a hurry chunks that have all their pages are passed over. */
+/* Goes on with the rotation: slowly; faster when pages are missing, the more of them the faster,
+ * and then chunks that have all their pages are passed over; all of them, whatever they have, as
+ * fast as time allows when pages have moved without our hearing of it. */
 static void rotate(struct framemap *m, uint64_t until_ns)
 {
-    uint64_t n = m->chunks / SLOW + 1;
-    bool hurry = n < m->behind;
+    uint64_t slow = m->chunks / SLOW + 1, search = missing(m) / SEARCH,
+             n = search > slow ? search : slow;
 
-    if (hurry)
-        n = m->behind;
-    do {
+    for (uint64_t left = m->chunks; left && (n || m->strayed); left--) {
         uint64_t chunk = m->cursor;
 
         m->cursor = (chunk + 1) % m->chunks;
-        m->behind -= m->behind > 0;
-        if (hurry && m->full[chunk / 64] >> chunk % 64 & 1)
+        if (!m->cursor)
+            been_round(m);
+        if (m->strayed)
+            m->strayed--;
+        else if (search > slow && m->full[chunk / 64] >> chunk % 64 & 1)
             continue;
-        if (read_chunk(m, chunk) && !hurry)
+        n -= n > 0;
+        if (read_chunk(m, chunk) && search <= slow)
             again(m, chunk, AFTER_FOUND);
         if (framemap_clock() >= until_ns)
             break;
-    } while (--n);
+    }
 }
 
 void framemap_refresh(struct framemap *m, uint64_t until_ns)

@@ -8,8 +8,8 @@
  * would cost more than sampling may.  So chunks of pages are read
  *   - when the pager has changed something there (framemap_changed); a few times over where a
  *     view has no entry for a page before it is used again,
- *   - in rotation: slowly, but as fast as the budget allows while the store grows or somebody
- *     else moves pages; where new frames are found the neighbours are looked at as well,
+ *   - in rotation: slowly; faster the more pages of the store are in no mapping that was read; and as
+ *     fast as the budget allows when somebody else has moved pages,
  *   - when what is known of a frame that was used is old, or contradicts the page map.
  * So what framemap_find() says was true within the last FRAMEMAP_ROUND intervals, or is checked,
  * and a frame that the guest has just got is unknown for a while: its uses are not counted.
@@ -69,9 +69,13 @@ struct framemap {
     uint64_t *queued;        /* bit per chunk: it is among due[] */
     uint16_t *read;          /* interval in which each chunk was last read, as stamps are */
     uint64_t *full;          /* bit per chunk: all its pages were found, none has replicas */
+    uint8_t *seen;           /* pages of each chunk that were in a mapping when it was read */
     uint64_t cursor;         /* chunk that the rotation reads next */
-    uint64_t behind;         /* chunks to be read in a hurry */
-    uint64_t allocated;      /* pages in the store when last asked */
+    uint64_t strayed;        /* chunks to be read since pages have moved without our hearing of it */
+    uint64_t located;        /* pages: the sum of seen */
+    uint64_t allocated;      /* pages in the store when last asked, and when the rotation was at */
+    uint64_t at_round;       /* its beginning */
+    uint64_t unfound;        /* pages of the store that a whole round did not find */
     uint64_t moved, told;    /* pages moved and copied: by the pager in all, and told to us */
     uint32_t now;            /* number of the interval */
     uint64_t reads;          /* entries of page tables that were read in all */
