@@ -62,6 +62,11 @@ static uint64_t rate(const struct policy *p, uint64_t count)
     return p->fade && p->fade < COUNTERS_FORGET ? count - (count >> p->fade) : count;
 }
 
+uint64_t judge_rate(const struct policy *p, const struct policy_judge *j)
+{
+    return rate(p, j->reads + j->writes);
+}
+
 unsigned judge_serves(const struct policy *p, const struct policy_page *page, unsigned node)
 {
     uint64_t near = page->replicas | UINT64_C(1) << page->home;

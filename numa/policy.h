@@ -106,6 +106,7 @@ struct policy_tune {
     uint32_t burst;         /* what was not used may be later, for so many intervals' worth */
     uint32_t examine;       /* cache lines of counts looked at per interval, as cpu; 0: all */
     uint32_t calm;          /* longest pause between two looks at a page that stays remote */
+    uint32_t queue;         /* percent of a local miss that one waits where all are served */
     uint32_t carrefour_ibs; /* misses that one of Carrefour's samples stands for */
 };
 
@@ -235,6 +236,8 @@ struct policy {
     uint32_t fade;                 /* bits that counts lose per interval */
     uint64_t wanted;               /* Carrefour: replications asked for so far */
     bool replicate, interleave, migrate; /* Carrefour: what the machine's state allows */
+    uint64_t load[TOPO_MAX_NODES];       /* misses served by each node, with what was asked for, */
+    uint64_t load_all;                   /* and by all; during policy_decide() */
     uint64_t left[TOPO_MAX_NODES];       /* bytes still free, during policy_decide() */
     uint64_t random;                     /* state of a generator; never 0 */
     uint8_t order[TOPO_MAX_NODES][TOPO_MAX_NODES]; /* of [node]: nodes, nearest first */

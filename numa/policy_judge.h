@@ -41,6 +41,9 @@ int64_t judge_gain_move(const struct policy *p, const struct policy_judge *j, un
 /* ns saved per interval if the node of entry i of use had a copy of its own; never negative. */
 uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, unsigned i);
 
+/* Misses on the page in one interval. */
+uint64_t judge_rate(const struct policy *p, const struct policy_judge *j);
+
 /* The nearest node to `node` that holds a copy of the page. */
 unsigned judge_serves(const struct policy *p, const struct policy_page *page, unsigned node);
 
@@ -56,6 +59,19 @@ static inline uint64_t policy_bytes(uint64_t page)
 {
     return page & PAGE_BLOCK ? UINT64_C(2) << 20 : 4096;
 }
+
+/* ---- loads of memories: policy_balance.c ---- */
+
+/* An interval's judging begins: loads are those of in->traffic. */
+void balance_begin(struct policy *p, const struct policy_input *in);
+
+/* The page is to go to a node. */
+void balance_moved(struct policy *p, const struct policy_judge *j, unsigned node);
+
+/* The node to which a page should go since its memory is less busy, and the ns that saves per
+ * interval; false: none that repays. */
+bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned *node,
+                  uint64_t *gain_ns);
 
 /* ---- choosing: policy_choose.c ---- */
 

@@ -3,7 +3,8 @@
  * The policies `migrate` and `replicate` (the default): Verghese et al. (ASPLOS 1996), as
  * Disco used it, with each action weighed against its cost on this machine.  A page used by
  * one node moves there; a page read by several is copied to each that reads it enough; a page
- * written by several stays, unless none of them is near it.  No state but struct policy's.
+ * written by several stays, unless none of them is near it or its memory is busier than others
+ * (policy_balance.c).  No state but struct policy's.
  */
 #include "numa/policy_judge.h"
 
@@ -11,6 +12,7 @@ bool begin_unless_quiet(struct policy *p, const struct policy_input *in)
 {
     uint64_t all = 0;
 
+    balance_begin(p, in);
     for (unsigned i = 0; i < p->machine->nnodes; i++)
         all += in->traffic.at[i];
     if (!all || (all - in->traffic.local) * 1000 >= all * p->tune.gate)
@@ -28,24 +30,39 @@ static uint64_t home_use(const struct policy_judge *j)
     return 0;
 }
 
+/* The page is to go to a node. */
+static void move_to(struct policy *p, struct policy_judge *j, unsigned node, uint64_t gain)
+{
+    balance_moved(p, j, node);
+    judge_act(p, j, ACT_MIGRATE, node, gain);
+}
+
+/* Is the page to be near the node that uses it most?  False: others use it as well, one of them is
+ * near it. */
+static bool drawn(const struct policy *p, const struct policy_judge *j)
+{
+    return j->sharers < 2 ||
+           j->total[j->top] * 100 >= (j->reads + j->writes) * p->tune.dominate ||
+           home_use(j) < p->tune.sharing;
+}
+
 void judge_migrate(struct policy *p, struct policy_judge *j)
 {
     unsigned node = j->use.use[j->top].node;
-    uint64_t most = j->total[j->top];
+    uint64_t balanced;
     int64_t gain;
 
     if (j->page.replicas) { /* another policy was at work here */
         judge_act(p, j, ACT_COLLAPSE, j->page.home, 0);
         return;
     }
-    if (!j->may_move || most < p->tune.trigger || node == j->page.home)
+    if (!j->may_move || j->total[j->top] < p->tune.trigger)
         return;
-    if (j->sharers > 1 && most * 100 < (j->reads + j->writes) * p->tune.dominate &&
-        home_use(j) >= p->tune.sharing)
-        return;
-    gain = judge_gain_move(p, j, node);
+    gain = drawn(p, j) && node != j->page.home ? judge_gain_move(p, j, node) : 0;
     if (gain > 0 && judge_pays(p, j, ACT_MIGRATE, (uint64_t)gain))
-        judge_act(p, j, ACT_MIGRATE, node, (uint64_t)gain);
+        move_to(p, j, node, (uint64_t)gain);
+    else if (j->sharers > 1 && balance_node(p, j, &node, &balanced))
+        move_to(p, j, node, balanced);
 }
 
 /* Copies a page to those who read it and have no copy. */

@@ -73,6 +73,7 @@ const struct policy_knob policy_knobs[] = {
     KNOB(burst, 1, 1000, 10, "intervals' worth of that which may be saved up"),
     KNOB(examine, 0, 1 << 30, 8192, "cache lines of counts looked at per interval; 0: all"),
     KNOB(calm, 0, 128, 64, "longest pause between two looks at a page that stays remote"),
+    KNOB(queue, 0, 1000, 30, "percent of a local miss that one waits where all are served"),
     KNOB(carrefour_ibs, 1, 1 << 24, 64, "misses that one of Carrefour's samples stands for"),
     {0},
 };

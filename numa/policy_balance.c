@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Loads of memories: a page written by several nodes is as far from them wherever it is, but a
+ * memory that serves more than its share of misses lets them wait.  Such pages go to the memory that
+ * serves least, while what is saved repays the move.
+ *
+ * The model: a miss waits in proportion to the share of all misses that its memory serves, tune.queue
+ * percent of a local miss where that is all of them.  (Measured on the modelled machine `flash`:
+ * docs/policies.md.  Carrefour, Dashti et al. 2013, goes by the loads' deviation, and moves pages at
+ * random.)  What was asked for in this interval counts as done, so that a load is shifted once; and
+ * no page goes where it would make the load larger than the one that it leaves.  For both a page's load
+ * is all that is counted for it, what is left of past intervals included: too large rather than too small.
+ * State: struct policy's, for one interval.
+ */
+#include <string.h>
+
+#include "numa/policy_judge.h"
+
+/* ns that a miss waits at a node's memory. */
+static int64_t waits(const struct policy *p, unsigned node)
+{
+    uint64_t whole = (uint64_t)p->machine->ns[node][node] * p->tune.queue / 100;
+
+    return (int64_t)(whole * (p->load[node] * 1024 / p->load_all) / 1024);
+}
+
+void balance_begin(struct policy *p, const struct policy_input *in)
+{
+    memcpy(p->load, in->traffic.at, sizeof(p->load));
+    p->load_all = 0;
+    for (unsigned n = 0; n < p->machine->nnodes; n++)
+        p->load_all += p->load[n];
+}
+
+/* The node that serves least of those that have room for a page; TOPO_MAX_NODES: none. */
+static unsigned idlest(const struct policy *p, uint64_t page)
+{
+    unsigned best = TOPO_MAX_NODES;
+
+    for (unsigned n = 0; n < p->machine->nnodes; n++)
+        if (p->left[n] >= policy_bytes(page) &&
+            (best == TOPO_MAX_NODES || p->load[n] < p->load[best]))
+            best = n;
+    return best;
+}
+
+void balance_moved(struct policy *p, const struct policy_judge *j, unsigned node)
+{
+    uint64_t all = j->reads + j->writes, *from = &p->load[j->page.home];
+
+    *from -= all < *from ? all : *from;
+    p->load[node] += all;
+}
+
+bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned *node,
+                  uint64_t *gain_ns)
+{
+    uint64_t all = j->reads + j->writes;
+    int64_t gain;
+
+    if (!p->load_all || !p->tune.queue)
+        return false;
+    *node = idlest(p, j->use.page);
+    if (*node == TOPO_MAX_NODES || p->load[j->page.home] < p->load[*node] + 2 * all)
+        return false;
+    gain = judge_gain_move(p, j, *node) +
+           (int64_t)judge_rate(p, j) * (waits(p, j->page.home) - waits(p, *node));
+    if (gain <= 0 || !judge_pays(p, j, ACT_MIGRATE, (uint64_t)gain))
+        return false;
+    *gain_ns = (uint64_t)gain;
+    return true;
+}
