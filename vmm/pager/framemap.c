@@ -127,8 +127,7 @@ int framemap_init(struct framemap *m, struct pager *p, uint64_t nframes, struct 
     m->read = sparse(m->chunks * sizeof(*m->read));
     m->seen = sparse(m->chunks * sizeof(*m->seen));
     m->due = xcalloc(FRAMEMAP_AGAIN, sizeof(*m->due));
-    if (m->pagemap >= 0 && m->frame && m->group && m->queued && m->full && m->read &&
-        m->seen)
+    if (m->pagemap >= 0 && m->frame && m->group && m->queued && m->full && m->read && m->seen)
         return 0;
     framemap_exit(m);
     return fail(err, EXIT_MEMORY, ENOMEM, "no memory for a map of %llu frames",

@@ -71,15 +71,15 @@ struct framemap {
     uint64_t *full;          /* bit per chunk: all its pages were found, none has replicas */
     uint8_t *seen;           /* pages of each chunk that were in a mapping when it was read */
     uint64_t cursor;         /* chunk that the rotation reads next */
-    uint64_t strayed;        /* chunks to be read since pages have moved without our hearing of it */
-    uint64_t located;        /* pages: the sum of seen */
-    uint64_t allocated;      /* pages in the store when last asked, and when the rotation was at */
-    uint64_t at_round;       /* its beginning */
-    uint64_t unfound;        /* pages of the store that a whole round did not find */
-    uint64_t moved, told;    /* pages moved and copied: by the pager in all, and told to us */
-    uint32_t now;            /* number of the interval */
-    uint64_t reads;          /* entries of page tables that were read in all */
-    uint64_t known;          /* frames of the guest */
+    uint64_t strayed;   /* chunks to be read since pages have moved without our hearing of it */
+    uint64_t located;   /* pages: the sum of seen */
+    uint64_t allocated; /* pages in the store when last asked, and when the rotation was at */
+    uint64_t at_round;  /* its beginning */
+    uint64_t unfound;   /* pages of the store that a whole round did not find */
+    uint64_t moved, told; /* pages moved and copied: by the pager in all, and told to us */
+    uint32_t now;         /* number of the interval */
+    uint64_t reads;       /* entries of page tables that were read in all */
+    uint64_t known;       /* frames of the guest */
 };
 
 /* Whether this process may see frames; if not, why (up to len bytes).  Any thread. */
