@@ -238,6 +238,7 @@ struct policy {
     bool replicate, interleave, migrate; /* Carrefour: what the machine's state allows */
     uint64_t load[TOPO_MAX_NODES]; /* misses served by each node, with what was asked for, */
     uint64_t load_all;             /* and by all; during policy_decide() */
+    unsigned idlest;               /* serves least and has room; TOPO_MAX_NODES: none does */
     uint64_t left[TOPO_MAX_NODES]; /* bytes still free, during policy_decide() */
     uint64_t random;               /* state of a generator; never 0 */
     uint8_t order[TOPO_MAX_NODES][TOPO_MAX_NODES]; /* of [node]: nodes, nearest first */

@@ -24,24 +24,25 @@ static int64_t waits(const struct policy *p, unsigned node)
     return (int64_t)(whole * (p->load[node] * 1024 / p->load_all) / 1024);
 }
 
+/* The node that serves least of those that have room; TOPO_MAX_NODES: none. */
+static unsigned find_idlest(const struct policy *p)
+{
+    unsigned best = TOPO_MAX_NODES;
+
+    for (unsigned n = 0; n < p->machine->nnodes; n++)
+        if (p->left[n] >= policy_bytes(PAGE_BLOCK) &&
+            (best == TOPO_MAX_NODES || p->load[n] < p->load[best]))
+            best = n;
+    return best;
+}
+
 void balance_begin(struct policy *p, const struct policy_input *in)
 {
     memcpy(p->load, in->traffic.at, sizeof(p->load));
     p->load_all = 0;
     for (unsigned n = 0; n < p->machine->nnodes; n++)
         p->load_all += p->load[n];
-}
-
-/* The node that serves least of those that have room for a page; TOPO_MAX_NODES: none. */
-static unsigned idlest(const struct policy *p, uint64_t page)
-{
-    unsigned best = TOPO_MAX_NODES;
-
-    for (unsigned n = 0; n < p->machine->nnodes; n++)
-        if (p->left[n] >= policy_bytes(page) &&
-            (best == TOPO_MAX_NODES || p->load[n] < p->load[best]))
-            best = n;
-    return best;
+    p->idlest = find_idlest(p);
 }
 
 void balance_moved(struct policy *p, const struct policy_judge *j, unsigned node)
@@ -50,6 +51,7 @@ void balance_moved(struct policy *p, const struct policy_judge *j, unsigned node
 
     *from -= all < *from ? all : *from;
     p->load[node] += all;
+    p->idlest = find_idlest(p);
 }
 
 bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned *node,
@@ -60,7 +62,7 @@ bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned
 
     if (!p->load_all || !p->tune.queue)
         return false;
-    *node = idlest(p, j->use.page);
+    *node = p->idlest;
     if (*node == TOPO_MAX_NODES || p->load[j->page.home] < p->load[*node] + 2 * all)
         return false;
     gain = judge_gain_move(p, j, *node) +
