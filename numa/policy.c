@@ -39,6 +39,7 @@ int policy_init(struct policy *p, const struct policy_ops *ops,
                          .random = UINT64_C(0x9e3779b97f4a7c15)};
     for (unsigned i = 0; i < machine->nnodes; i++)
         sort_nodes(p->order[i], machine, i);
+    outcome_init(&p->outcome);
     p->hist = hist_new(pages);
     return p->hist ? 0 : -ENOMEM;
 }
@@ -109,7 +110,8 @@ bool judge_pays(const struct policy *p, const struct policy_judge *j, enum act a
                         ? policy_cost_further(&p->cost, j->use.page)
                         : policy_cost_of(&p->cost, act, j->use.page);
 
-    return gain_ns && gain_ns * p->tune.horizon * 100 >= cost * p->tune.margin;
+    return gain_ns &&
+           outcome_gain(p, act, gain_ns * p->tune.horizon) * 100 >= cost * p->tune.margin;
 }
 
 void judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned node,
@@ -283,6 +285,7 @@ unsigned policy_decide(struct policy *p, const struct policy_input *in, struct a
 
     memcpy(p->left, in->free, sizeof(p->left));
     n = relieve(p, in, out, most);
+    outcome_look(p, in);
     if (decide && (!p->ops->begin || p->ops->begin(p, in))) {
         last = judge_pages(p, in, out, n, most) - n;
         n += choose(p, in, out + n, last);

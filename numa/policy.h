@@ -218,6 +218,26 @@ struct policy_learnt {
     uint64_t told_ns, took_ns; /* sums by the table, and by the clock */
 };
 
+enum { OUTCOME_BETS = 64, OUTCOME_WHOLE = 1000 };
+
+/* An action whose gain is to be looked for. */
+struct policy_bet {
+    uint64_t page; /* what was acted on */
+    uint64_t had;  /* uses by the node that were counted for it then */
+    uint32_t due;  /* interval in which it should have repaid */
+    uint8_t node;  /* where it is, or has a replica */
+    uint8_t act;   /* enum act; ACT_NONE: no bet */
+    uint8_t looks; /* times that the use was not found */
+};
+
+/* Which gains came. */
+struct policy_outcome {
+    struct policy_bet bet[OUTCOME_BETS];
+    uint32_t believed[ACT_KINDS]; /* permille of gains that are expected to come */
+    uint32_t of[ACT_KINDS];       /* bets open, by kind */
+    uint32_t open;                /* and in all */
+};
+
 /* A policy at work for one guest. */
 struct policy {
     const struct policy_ops *ops;
@@ -225,6 +245,7 @@ struct policy {
     struct policy_tune tune;
     struct policy_cost cost;       /* may be set before the first decision */
     struct policy_learnt learnt;   /* what actions cost here */
+    struct policy_outcome outcome; /* which gains came */
     struct policy_hist *hist;      /* owned */
     struct policy_numbers numbers; /* since policy_init() */
     uint64_t since_ns;             /* time since the last decision, for ops->every_ns */

@@ -62,14 +62,14 @@ static uint64_t batches_cost(const struct policy *p, uint64_t moved)
     return most ? (moved + most - 1) / most * p->cost.migrate_run : 0;
 }
 
-/* Sums up what a piece saves within tune.horizon, ns. */
-static uint64_t piece_gain(const struct action *a, unsigned n)
+/* Sums up what a piece is believed to save within tune.horizon, ns. */
+static uint64_t piece_gain(const struct policy *p, const struct action *a, unsigned n)
 {
     uint64_t us = 0;
 
     for (unsigned i = 0; i < n; i++)
         us += a[i].gain;
-    return us * 1000;
+    return outcome_gain(p, a->act, us * 1000);
 }
 
 /* Does a gain within tune.horizon repay a cost? */
@@ -87,7 +87,7 @@ static bool weigh_batches(struct policy *p, const struct action *a, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         if (!policy_batched(&p->cost, &a[i]))
             continue;
-        gain += piece_gain(&a[i], 1);
+        gain += piece_gain(p, &a[i], 1);
         cost += piece_cost(p, &a[i], 1);
         moved++;
     }
@@ -136,7 +136,7 @@ static unsigned weigh(struct policy *p, const struct policy_input *in, struct ac
 
         end = piece_end(p, a, i, n);
         tell_further(p, a + i, end - i);
-        gain = piece_gain(a + i, end - i);
+        gain = piece_gain(p, a + i, end - i);
         cost = batched ? p->move_ns : piece_cost(p, a + i, end - i);
         if (batched ? !batches : a[i].act != ACT_COLLAPSE && !repays(p, gain, cost)) {
             not_worth(p, in, a + i, end - i);

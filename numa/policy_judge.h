@@ -73,6 +73,20 @@ void balance_moved(struct policy *p, const struct policy_judge *j, unsigned node
 bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned *node,
                   uint64_t *gain_ns);
 
+/* ---- do gains come: policy_outcome.c ---- */
+
+/* Nothing is known: all gains are believed. */
+void outcome_init(struct policy_outcome *o);
+
+/* An action is told that repays in so many intervals. */
+void outcome_note(struct policy *p, const struct action *a, uint8_t payback, uint32_t now);
+
+/* An interval has been counted: looks at what should have repaid by now. */
+void outcome_look(struct policy *p, const struct policy_input *in);
+
+/* The part of a gain that is believed. */
+uint64_t outcome_gain(const struct policy *p, enum act act, uint64_t gain);
+
 /* ---- choosing: policy_choose.c ---- */
 
 /* Orders n candidates and keeps the best that repay, as budget and memory allow; how many. */

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of numa/policy_outcome.c: where use ends before actions have repaid, less is done; where it
+ * goes on, all is done as before; and what was given up is tried again.
+ */
+#include "tests/unit/policy_guest.h"
+
+enum { AT_ONCE = 32, ROUNDS = 400, LIFE = 6 };
+
+/* Node 1 uses pages for LIFE intervals each, others after them; how many moves in so many intervals.
+ * On end: other pages are used then, else the same for ever. */
+static unsigned moves(struct guest *g, unsigned rounds, bool on_end, uint32_t times)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < rounds; i++) {
+        unsigned first = on_end ? i / LIFE * AT_ONCE % PAGES : 0;
+
+        if (on_end && i % LIFE == 0) /* the guest frees what it had: it comes back elsewhere */
+            for (unsigned k = 0; k < AT_ONCE; k++) {
+                g->page[first + k].home = 0;
+                counters_changed(&g->counters, first + k);
+            }
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        for (unsigned k = first; k < first + AT_ONCE; k++) {
+            use(g, k, 1, times, times);
+            g->in.traffic.at[g->page[k].home] += 2 * times;
+        }
+        n += decide(g);
+    }
+    return n;
+}
+
+/* A policy that believes in long use. */
+static struct guest *begin(const char *policy)
+{
+    struct policy_tune t = policy_tune_default();
+
+    t.horizon = 100;
+    t.decay = 1;
+    return start(policy, &t);
+}
+
+/* A move repays in dozens of intervals and use ends after LIFE: after some tries it is left alone. */
+static void test_short(void **state)
+{
+    struct guest *g = begin("migrate");
+    unsigned early, late;
+
+    (void)state;
+    early = moves(g, 10 * LIFE, true, 1);
+    assert_true(early >= 4 * AT_ONCE);
+    (void)moves(g, 100 * LIFE, true, 1);
+    late = moves(g, 100 * LIFE, true, 1);
+    assert_true(late < 10 * early / 3); /* it was 10 times as long */
+    end(g);
+}
+
+/* What repays at once is done all the same. */
+static void test_hot(void **state)
+{
+    struct guest *g = begin("migrate");
+
+    (void)state;
+    (void)moves(g, 100 * LIFE, true, 2000);
+    assert_in_range(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE * 9 / 10, OUTCOME_WHOLE);
+    assert_in_range(moves(g, 10 * LIFE, true, 2000), 9 * AT_ONCE, 11 * AT_ONCE);
+    end(g);
+}
+
+/* Use that goes on is believed in, also of replicas; copies that a write took do not count. */
+static void test_long(void **state)
+{
+    struct guest *g = begin("replicate");
+
+    (void)state;
+    assert_int_equal(moves(g, ROUNDS, false, 4), AT_ONCE);
+    assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
+    assert_int_equal(g->p.outcome.open, 0);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        g->in.traffic.at[0] = 1000000;
+        for (unsigned k = 100; k < 100 + AT_ONCE; k++)
+            for (unsigned n = 0; n < NODES; n++)
+                use(g, k, n, 20, 0);
+        if (i == 1) {
+            assert_true(g->p.outcome.of[ACT_REPLICATE] > 0);
+            for (unsigned k = 100; k < 100 + AT_ONCE; k++) {
+                g->page[k].replicas = 0;
+                policy_collapsed(&g->p, k, g->in.now);
+            }
+        }
+        decide(g);
+    }
+    assert_int_equal(g->p.outcome.believed[ACT_REPLICATE], OUTCOME_WHOLE);
+    assert_int_equal(g->p.outcome.open, 0);
+    end(g);
+}
+
+/* Belief that was lost comes back when nothing is done. */
+static void test_return(void **state)
+{
+    struct guest *g = begin("migrate");
+
+    (void)state;
+    g->p.outcome.believed[ACT_MIGRATE] = 1;
+    for (unsigned i = 0; i < 2000; i++) {
+        g->in.traffic.at[0] = 1000;
+        decide(g);
+    }
+    assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
+    end(g);
+}
+
+/* A source that ages counts by itself: all is believed. */
+static void test_aged(void **state)
+{
+    struct guest *g = begin("migrate");
+
+    (void)state;
+    g->in.keep_age = true;
+    (void)moves(g, 100 * LIFE, true, 1);
+    assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
+    end(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_short),  cmocka_unit_test(test_hot),  cmocka_unit_test(test_long),
+        cmocka_unit_test(test_return), cmocka_unit_test(test_aged),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
