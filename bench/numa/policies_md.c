@@ -190,7 +190,7 @@ void policies_markdown(FILE *f, const struct policies *p)
         "machine "
         "an interval holds less work, and interrupts take a larger share.\n"
         "- The region is what comes after some rounds of the same work in which policies learn "
-        "(pmake 4, raytrace 9, engineering 3, database 4, else 1; placements that stay get "
+        "(pmake 6, raytrace 14, engineering 3, database 4, else 1; placements that stay get "
         "one): what moving in costs is mostly not in it. Programs that run for seconds only "
         "would not repay it on these machines.\n"
         "- *engineering* and *pmake* begin new processes in each round, on pages that their "

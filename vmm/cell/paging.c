@@ -360,10 +360,12 @@ static json_t *cost_json(const struct loop_figures *f)
 {
     uint64_t work = f->thread_ns - (f->check_ns < f->thread_ns ? f->check_ns : f->thread_ns);
 
-    return json_pack("{s:f, s:f, s:f, s:f, s:I, s:o}", "pager_ms", (double)work / 1e6,
-                     "faults_ms", (double)f->fault_ns / 1e6, "checks_ms",
+    return json_pack("{s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f}, s:o}", "pager_ms",
+                     (double)work / 1e6, "faults_ms", (double)f->fault_ns / 1e6, "checks_ms",
                      (double)f->check_ns / 1e6, "elapsed_ms", (double)f->elapsed_ns / 1e6,
-                     "percent", (json_int_t)f->cost_percent, "share",
+                     "percent", (json_int_t)f->cost_percent, "believed", "migrate",
+                     f->believed[ACT_MIGRATE] / (double)OUTCOME_WHOLE, "replicate",
+                     f->believed[ACT_REPLICATE] / (double)OUTCOME_WHOLE, "share",
                      share(work + f->fault_ns, f->elapsed_ns * f->cpus));
 }
 

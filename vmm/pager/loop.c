@@ -505,6 +505,7 @@ void loop_figures(struct page_loop *l, struct loop_figures *out)
     *out = l->figures;
     out->decided = l->policy.numbers;
     out->cost_percent = l->policy.learnt.percent ? l->policy.learnt.percent : 100;
+    memcpy(out->believed, l->policy.outcome.believed, sizeof(out->believed));
     out->writes = l->source.writes;
     out->rate = l->source.ops->rate ? l->source.ops->rate(&l->source) : 0;
     memcpy(out->local, l->source.local, sizeof(out->local));
