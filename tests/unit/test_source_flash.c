@@ -185,7 +185,7 @@ static void test_counts(void **state)
     make(&r, plain, 1);
     for (unsigned i = 0; i < 3; i++)
         frame[i] = touch(&r, i % 2, 100 + i);
-    used(&r, frame[0], 0, 1000, 1000); /* before it was ours */
+    used(&r, frame[0], 0, 1000, 1000);   /* before it was ours */
     for (unsigned i = 0; i < ROUND; i++) /* few are missing: they are looked for slowly */
         source_collect(&r.source);
     assert_int_equal(seen(&r, 100, 0), 0);
