@@ -57,15 +57,9 @@ unsigned policy_home(const struct policy *p, uint64_t page, uint64_t pages, unsi
 
 /* ---- for judges ---- */
 
-/* Counts are sums over past intervals, fading; this is what one interval adds to them. */
-static uint64_t rate(const struct policy *p, uint64_t count)
+uint64_t judge_rate(const struct policy *p, uint64_t count)
 {
     return p->fade && p->fade < COUNTERS_FORGET ? count - (count >> p->fade) : count;
-}
-
-uint64_t judge_rate(const struct policy *p, const struct policy_judge *j)
-{
-    return rate(p, j->reads + j->writes);
 }
 
 unsigned judge_serves(const struct policy *p, const struct policy_page *page, unsigned node)
@@ -88,7 +82,7 @@ int64_t judge_gain_move(const struct policy *p, const struct policy_judge *j, un
     for (unsigned i = 0; i < j->use.n; i++) {
         unsigned user = j->use.use[i].node;
 
-        gain += (int64_t)rate(p, j->total[i]) *
+        gain += (int64_t)judge_rate(p, j->total[i]) *
                 ((int64_t)m->ns[user][j->page.home] - m->ns[user][node]);
     }
     return gain;
@@ -100,7 +94,7 @@ uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, u
     unsigned user = j->use.use[i].node;
     unsigned now = m->ns[user][judge_serves(p, &j->page, user)], then = m->ns[user][user];
 
-    return now > then ? rate(p, j->total[i]) * (now - then) : 0;
+    return now > then ? judge_rate(p, j->total[i]) * (now - then) : 0;
 }
 
 bool judge_pays(const struct policy *p, const struct policy_judge *j, enum act act,

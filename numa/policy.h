@@ -223,11 +223,11 @@ enum { OUTCOME_BETS = 64, OUTCOME_WHOLE = 1000 };
 /* An action whose gain is to be looked for. */
 struct policy_bet {
     uint64_t page; /* what was acted on */
-    uint64_t had;  /* uses by the node that were counted for it then */
-    uint32_t due;  /* interval in which it should have repaid */
+    uint64_t need; /* uses by the node that repay it */
+    uint64_t got;  /* that have come */
+    uint32_t age;  /* intervals in which something was counted */
     uint8_t node;  /* where it is, or has a replica */
     uint8_t act;   /* enum act; ACT_NONE: no bet */
-    uint8_t looks; /* times that the use was not found */
 };
 
 /* Which gains came. */

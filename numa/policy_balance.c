@@ -65,8 +65,8 @@ bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned
     *node = p->idlest;
     if (*node == TOPO_MAX_NODES || p->load[j->page.home] < p->load[*node] + 2 * all)
         return false;
-    gain = judge_gain_move(p, j, *node) +
-           (int64_t)judge_rate(p, j) * (waits(p, j->page.home) - waits(p, *node));
+    gain = judge_gain_move(p, j, *node) + (int64_t)judge_rate(p, j->reads + j->writes) *
+                                              (waits(p, j->page.home) - waits(p, *node));
     if (gain <= 0 || !judge_pays(p, j, ACT_MIGRATE, (uint64_t)gain))
         return false;
     *gain_ns = (uint64_t)gain;

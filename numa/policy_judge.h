@@ -41,8 +41,8 @@ int64_t judge_gain_move(const struct policy *p, const struct policy_judge *j, un
 /* ns saved per interval if the node of entry i of use had a copy of its own; never negative. */
 uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, unsigned i);
 
-/* Misses on the page in one interval. */
-uint64_t judge_rate(const struct policy *p, const struct policy_judge *j);
+/* What one interval adds to a count that fades: summed up over intervals, all that was added. */
+uint64_t judge_rate(const struct policy *p, uint64_t count);
 
 /* The nearest node to `node` that holds a copy of the page. */
 unsigned judge_serves(const struct policy *p, const struct policy_page *page, unsigned node);
@@ -79,7 +79,7 @@ bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned
 void outcome_init(struct policy_outcome *o);
 
 /* An action is told that repays in so many intervals. */
-void outcome_note(struct policy *p, const struct action *a, uint8_t payback, uint32_t now);
+void outcome_note(struct policy *p, const struct action *a, uint8_t payback);
 
 /* An interval has been counted: looks at what should have repaid by now. */
 void outcome_look(struct policy *p, const struct policy_input *in);

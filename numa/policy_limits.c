@@ -50,7 +50,7 @@ void limits_note(struct policy *p, const struct action *a, uint64_t cost, uint32
     struct policy_record *r = hist_get(p->hist, a->page);
     uint32_t life = now + 1 - r->moved;
 
-    outcome_note(p, a, repays_in(p, cost / 1000, a->gain), now);
+    outcome_note(p, a, repays_in(p, cost / 1000, a->gain));
     if (a->act == ACT_REPLICATE) {
         note_copy(p, r, a, cost, now);
         return;

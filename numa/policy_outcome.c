@@ -1,25 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does what is gained come?  An action repays its cost if the use that it was taken for goes on long
- * enough.  Some of the pages acted on are looked at again when they should have repaid: does the
- * node still use its page about as much?  Of such bets some come, some do not, and gains are
- * believed accordingly, moves and replicas each by themselves: where programs end before what is done
- * for them has repaid, less is done, and only what repays sooner.  While no bet of a kind is open belief
+ * Does what is gained come?  An action is taken since what it saves within tune.horizon repays its cost,
+ * if the page is used as before.  Some actions are bets: the uses by the node that they were taken for
+ * are summed up, and after that time it is seen whether they were enough.  Gains are believed in as far
+ * as bets came, moves and replicas each by themselves: where programs end before what is done for them
+ * has repaid, less is done, and only what repays sooner.  While no bet of a kind is open belief
  * returns, so that it is tried again.
  *
- * A bet is looked at in intervals in which something was counted, PATIENCE times: counts may come late.
- * Where the source ages counts by itself (in->keep_age) they do not tell, and all is believed; so does a
- * policy that asks for no gain.
+ * All bets last equally long, or those that come, being shorter, would be made more often.  Time is
+ * intervals in which something was counted.  Where the source ages counts by itself (in->keep_age) they
+ * do not tell, and all is believed; so does a policy that asks for no gain (ops->blind).
  * State: struct policy_outcome.  Invariant: 1 <= believed <= OUTCOME_WHOLE.
  */
 #include "numa/policy_judge.h"
 
 enum {
-    SAME = 4,     /* use goes on that is at least one in so many of what it was */
-    PATIENCE = 8, /* times that a bet is looked at before it is lost */
-    WEIGHT = 16,  /* a bet moves belief by one part in so many */
-    RETURN = 512, /* and an interval without bets */
-    SOONEST = 2   /* intervals before a bet is looked at */
+    LONGEST = 256, /* intervals that a bet lasts, at most */
+    WEIGHT = 16,   /* a bet moves belief by one part in so many */
+    RETURN = 512,  /* and an interval without bets */
 };
 
 /* Uses by a node that are counted for a page. */
@@ -50,25 +48,22 @@ void outcome_init(struct policy_outcome *o)
         o->believed[act] = OUTCOME_WHOLE;
 }
 
-void outcome_note(struct policy *p, const struct action *a, uint8_t payback, uint32_t now)
+void outcome_note(struct policy *p, const struct action *a, uint8_t payback)
 {
     struct policy_outcome *o = &p->outcome;
-    uint64_t had;
+    uint64_t rate;
 
     if (o->open == OUTCOME_BETS || p->ops->blind ||
         (a->act != ACT_MIGRATE && a->act != ACT_REPLICATE))
         return;
-    had = uses_by(p, a->page, a->node);
-    if (!had)
+    rate = judge_rate(p, uses_by(p, a->page, a->node));
+    if (!rate)
         return; /* it goes there for other reasons */
     for (unsigned i = 0; i < OUTCOME_BETS; i++) {
         if (o->bet[i].act != ACT_NONE)
             continue;
-        o->bet[i] = (struct policy_bet){.page = a->page,
-                                        .due = now + (payback > SOONEST ? payback : SOONEST),
-                                        .had = had,
-                                        .node = a->node,
-                                        .act = a->act};
+        o->bet[i] = (struct policy_bet){
+            .page = a->page, .need = rate * payback, .node = a->node, .act = a->act};
         o->open++;
         o->of[a->act]++;
         return;
@@ -83,7 +78,7 @@ static void close_bet(struct policy_outcome *o, struct policy_bet *b)
     b->act = ACT_NONE;
 }
 
-/* Looks at a bet that is due. */
+/* Counts for a bet; at its end, or when the page is not there any more, sees what came of it. */
 static void look_at(struct policy *p, const struct policy_input *in, struct policy_bet *b)
 {
     struct policy_outcome *o = &p->outcome;
@@ -91,15 +86,14 @@ static void look_at(struct policy *p, const struct policy_input *in, struct poli
     bool there = in->pages->look(in->arg, b->page, &page) &&
                  (page.home == b->node || page.replicas >> b->node & 1);
 
-    if (!there && b->act == ACT_REPLICATE) { /* policy_collapsed() sees to that */
-        close_bet(o, b);
+    b->age++;
+    if (there)
+        b->got += judge_rate(p, uses_by(p, b->page, b->node));
+    if (there && b->age < p->tune.horizon && b->age < LONGEST)
         return;
-    }
-    if (there && uses_by(p, b->page, b->node) * SAME >= b->had)
+    if (b->got >= b->need)
         believe(&o->believed[b->act], OUTCOME_WHOLE, WEIGHT);
-    else if (there && ++b->looks < PATIENCE)
-        return;
-    else
+    else if (there || b->act == ACT_MIGRATE) /* of lost replicas: policy_collapsed() */
         believe(&o->believed[b->act], 1, WEIGHT);
     close_bet(o, b);
 }
@@ -117,7 +111,7 @@ void outcome_look(struct policy *p, const struct policy_input *in)
         if (!o->of[act])
             believe(&o->believed[act], OUTCOME_WHOLE, RETURN);
     for (unsigned i = 0; i < OUTCOME_BETS && o->open; i++)
-        if (o->bet[i].act != ACT_NONE && (int32_t)(in->now - o->bet[i].due) >= 0)
+        if (o->bet[i].act != ACT_NONE)
             look_at(p, in, &o->bet[i]);
 }
 

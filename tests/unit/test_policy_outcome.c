@@ -97,6 +97,27 @@ static void test_long(void **state)
     end(g);
 }
 
+/* Use that comes and goes counts as much as it saves: here four times what is needed, in one interval of
+ * twenty, while others are at work. */
+static void test_bursts(void **state)
+{
+    struct guest *g = begin("migrate");
+
+    (void)state;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        g->in.traffic.at[3] = 100;
+        for (unsigned k = 0; i % 20 == 0 && k < AT_ONCE; k++) {
+            use(g, k, 1, 20, 20);
+            g->in.traffic.at[g->page[k].home] += 40;
+        }
+        decide(g);
+    }
+    assert_int_equal(g->p.numbers.act[ACT_MIGRATE], AT_ONCE);
+    assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
+    end(g);
+}
+
 /* Belief that was lost comes back when nothing is done. */
 static void test_return(void **state)
 {
@@ -127,8 +148,9 @@ static void test_aged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_short),  cmocka_unit_test(test_hot),  cmocka_unit_test(test_long),
-        cmocka_unit_test(test_return), cmocka_unit_test(test_aged),
+        cmocka_unit_test(test_short), cmocka_unit_test(test_hot),
+        cmocka_unit_test(test_long),  cmocka_unit_test(test_return),
+        cmocka_unit_test(test_aged),  cmocka_unit_test(test_bursts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
