@@ -156,6 +156,7 @@ struct policy_traffic {
     uint64_t at[TOPO_MAX_NODES]; /* misses served by each node's memory */
     uint64_t local;              /* of these, asked for by the same node */
     uint64_t writes;             /* of these, writes */
+    bool part;                   /* of some pages; the others' comes in the next intervals */
 };
 
 /* An interval. */
@@ -222,12 +223,13 @@ enum { OUTCOME_BETS = 64, OUTCOME_WHOLE = 1000 };
 
 /* An action whose gain is to be looked for. */
 struct policy_bet {
-    uint64_t page; /* what was acted on */
-    uint64_t need; /* uses by the node that repay it */
-    uint64_t got;  /* that have come */
-    uint32_t age;  /* intervals in which something was counted */
-    uint8_t node;  /* where it is, or has a replica */
-    uint8_t act;   /* enum act; ACT_NONE: no bet */
+    uint64_t page;     /* what was acted on */
+    uint64_t expected; /* uses by the node in the time that it lasts; not 0 */
+    uint64_t got;      /* that were counted */
+    uint64_t before;   /* of these, earlier ones that are counted again as counts fade */
+    uint32_t age;      /* intervals in which something was counted */
+    uint8_t node;      /* where it is, or has a replica */
+    uint8_t act;       /* enum act; ACT_NONE: no bet */
 };
 
 /* Which gains came. */
@@ -235,7 +237,8 @@ struct policy_outcome {
     struct policy_bet bet[OUTCOME_BETS];
     uint32_t believed[ACT_KINDS]; /* permille of gains that are expected to come */
     uint32_t of[ACT_KINDS];       /* bets open, by kind */
-    uint32_t open;                /* and in all */
+    bool counted;                 /* something was, in this interval */
+    bool gap;                     /* nothing was in the one before */
 };
 
 /* A policy at work for one guest. */
@@ -258,7 +261,8 @@ struct policy {
     uint64_t wanted;               /* Carrefour: replications asked for so far */
     bool replicate, interleave, migrate; /* Carrefour: what the machine's state allows */
     uint64_t load[TOPO_MAX_NODES]; /* misses served by each node, with what was asked for, */
-    uint64_t load_all;             /* and by all; during policy_decide() */
+    uint64_t load_all;             /* and by all; 0: not known */
+    uint64_t part[TOPO_MAX_NODES]; /* the same of pages looked at since, if not all have been */
     unsigned idlest;               /* serves least and has room; TOPO_MAX_NODES: none does */
     uint64_t left[TOPO_MAX_NODES]; /* bytes still free, during policy_decide() */
     uint64_t random;               /* state of a generator; never 0 */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loads of memories: a page written by several nodes is as far from them wherever it is, but a
+ * Loads of memories: a page written by several nodes is far from some of them wherever it is, but a
  * memory that serves more than its share of misses lets them wait.  Such pages go to the memory that
- * serves least, while what is saved repays the move.
+ * serves least, while what is saved, distances counted in, repays the move.
  *
  * The model: a miss waits in proportion to the share of all misses that its memory serves, tune.queue
  * percent of a local miss where that is all of them.  (Measured on the modelled machine `flash`:
@@ -10,10 +10,9 @@
  * random.)  What was asked for in this interval counts as done, so that a load is shifted once; and
  * no page goes where it would make the load larger than the one that it leaves.  For both a page's load
  * is all that is counted for it, what is left of past intervals included: too large rather than too small.
- * State: struct policy's, for one interval.
+ * Sources that look at a part of all pages in an interval tell loads when all have been looked at.
+ * State: struct policy's load, load_all, part, idlest.
  */
-#include <string.h>
-
 #include "numa/policy_judge.h"
 
 /* ns that a miss waits at a node's memory. */
@@ -24,13 +23,20 @@ static int64_t waits(const struct policy *p, unsigned node)
     return (int64_t)(whole * (p->load[node] * 1024 / p->load_all) / 1024);
 }
 
-/* The node that serves least of those that have room; TOPO_MAX_NODES: none. */
-static unsigned find_idlest(const struct policy *p)
+int64_t balance_gain(const struct policy *p, const struct policy_judge *j, unsigned node)
+{
+    int64_t misses = (int64_t)judge_rate(p, j->reads + j->writes);
+
+    return p->load_all ? misses * (waits(p, j->page.home) - waits(p, node)) : 0;
+}
+
+/* The node that serves least of those that have room to spare; TOPO_MAX_NODES: none. */
+static unsigned find_idlest(const struct policy *p, const struct policy_input *in)
 {
     unsigned best = TOPO_MAX_NODES;
 
     for (unsigned n = 0; n < p->machine->nnodes; n++)
-        if (p->left[n] >= policy_bytes(PAGE_BLOCK) &&
+        if (p->left[n] >= in->total[n] / 100 * p->tune.keep_free + policy_bytes(PAGE_BLOCK) &&
             (best == TOPO_MAX_NODES || p->load[n] < p->load[best]))
             best = n;
     return best;
@@ -38,20 +44,28 @@ static unsigned find_idlest(const struct policy *p)
 
 void balance_begin(struct policy *p, const struct policy_input *in)
 {
-    memcpy(p->load, in->traffic.at, sizeof(p->load));
-    p->load_all = 0;
-    for (unsigned n = 0; n < p->machine->nnodes; n++)
-        p->load_all += p->load[n];
-    p->idlest = find_idlest(p);
+    unsigned nodes = p->machine->nnodes;
+
+    for (unsigned n = 0; n < nodes; n++)
+        p->part[n] += in->traffic.at[n];
+    if (!in->traffic.part) {
+        p->load_all = 0;
+        for (unsigned n = 0; n < nodes; n++) {
+            p->load_all += p->load[n] = p->part[n];
+            p->part[n] = 0;
+        }
+    }
+    p->idlest = find_idlest(p, in);
 }
 
 void balance_moved(struct policy *p, const struct policy_judge *j, unsigned node)
 {
     uint64_t all = j->reads + j->writes, *from = &p->load[j->page.home];
+    uint64_t part = all < *from ? all : *from;
 
-    *from -= all < *from ? all : *from;
-    p->load[node] += all;
-    p->idlest = find_idlest(p);
+    *from -= part;
+    p->load[node] += part;
+    p->idlest = find_idlest(p, j->in);
 }
 
 bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned *node,
@@ -65,8 +79,7 @@ bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned
     *node = p->idlest;
     if (*node == TOPO_MAX_NODES || p->load[j->page.home] < p->load[*node] + 2 * all)
         return false;
-    gain = judge_gain_move(p, j, *node) + (int64_t)judge_rate(p, j->reads + j->writes) *
-                                              (waits(p, j->page.home) - waits(p, *node));
+    gain = judge_gain_move(p, j, *node) + balance_gain(p, j, *node);
     if (gain <= 0 || !judge_pays(p, j, ACT_MIGRATE, (uint64_t)gain))
         return false;
     *gain_ns = (uint64_t)gain;

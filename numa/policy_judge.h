@@ -68,6 +68,10 @@ void balance_begin(struct policy *p, const struct policy_input *in);
 /* The page is to go to a node. */
 void balance_moved(struct policy *p, const struct policy_judge *j, unsigned node);
 
+/* ns saved per interval if the page were on a node and not where it is, since that memory is less busy;
+ * negative: lost.  0: loads are not known. */
+int64_t balance_gain(const struct policy *p, const struct policy_judge *j, unsigned node);
+
 /* The node to which a page should go since its memory is less busy, and the ns that saves per
  * interval; false: none that repays. */
 bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned *node,
@@ -78,10 +82,13 @@ bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned
 /* Nothing is known: all gains are believed. */
 void outcome_init(struct policy_outcome *o);
 
-/* An action is told that repays in so many intervals. */
-void outcome_note(struct policy *p, const struct action *a, uint8_t payback);
+/* An action is told: perhaps it is to be a bet. */
+void outcome_note(struct policy *p, const struct action *a);
 
-/* An interval has been counted: looks at what should have repaid by now. */
+/* Nothing came of an action on a page. */
+void outcome_drop(struct policy_outcome *o, uint64_t page);
+
+/* An interval has been counted: uses of bets, and what came of those that end. */
 void outcome_look(struct policy *p, const struct policy_input *in);
 
 /* The part of a gain that is believed. */

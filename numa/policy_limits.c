@@ -50,7 +50,7 @@ void limits_note(struct policy *p, const struct action *a, uint64_t cost, uint32
     struct policy_record *r = hist_get(p->hist, a->page);
     uint32_t life = now + 1 - r->moved;
 
-    outcome_note(p, a, repays_in(p, cost / 1000, a->gain));
+    outcome_note(p, a);
     if (a->act == ACT_REPLICATE) {
         note_copy(p, r, a, cost, now);
         return;
@@ -102,6 +102,7 @@ void policy_failed(struct policy *p, uint64_t page, uint32_t now)
 {
     struct policy_record *r = hist_get(p->hist, page);
 
+    outcome_drop(&p->outcome, page);
     r->copied = false;
     r->moved = now + 1;
 }

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does what is gained come?  An action is taken since what it saves within tune.horizon repays its cost,
- * if the page is used as before.  Some actions are bets: the uses by the node that they were taken for
- * are summed up, and after that time it is seen whether they were enough.  Gains are believed in as far
- * as bets came, moves and replicas each by themselves: where programs end before what is done for them
- * has repaid, less is done, and only what repays sooner.  While no bet of a kind is open belief
- * returns, so that it is tried again.
+ * Does what is gained come?  What an action saves within tune.horizon is known only if the page is used
+ * on as before.  Some actions are bets: the uses by the node that they were taken for are summed up, and
+ * after that time compared to what was expected.  Gains are believed in by the share that came, of moves
+ * and of replicas each by themselves: where programs end long before tune.horizon is over, or use comes
+ * in bursts, less is done, and only what repays sooner.  While no bet of a kind is open belief returns, so
+ * that it is tried again.
  *
- * All bets last equally long, or those that come, being shorter, would be made more often.  Time is
- * intervals in which something was counted.  Where the source ages counts by itself (in->keep_age) they
- * do not tell, and all is believed; so does a policy that asks for no gain (ops->blind).
+ * All bets last equally long, or short ones would be made more often.  Time is intervals in which
+ * something was counted.  Where the source ages counts by itself (in->keep_age) they do not tell, and all
+ * is believed; so does a policy that asks for no gain (ops->blind).
  * State: struct policy_outcome.  Invariant: 1 <= believed <= OUTCOME_WHOLE.
  */
 #include "numa/policy_judge.h"
 
 enum {
-    LONGEST = 256, /* intervals that a bet lasts, at most */
-    WEIGHT = 16,   /* a bet moves belief by one part in so many */
-    RETURN = 512,  /* and an interval without bets */
+    LONGEST = 256,                /* intervals that a bet lasts, at most */
+    EACH_KIND = OUTCOME_BETS / 2, /* bets, at most */
+    WEIGHT = 16,                  /* a bet moves belief by one part in so many */
+    RETURN = 2048,                /* and an interval without bets */
+    MORE = 2,                     /* a bet comes so many times over, at most */
+    WATCHED = 4, /* intervals before a replica has to be there: it is watched first */
 };
 
 /* Uses by a node that are counted for a page. */
@@ -32,39 +35,57 @@ static uint64_t uses_by(const struct policy *p, uint64_t page, unsigned node)
     return 0;
 }
 
-/* Moves belief by one part in `weight` of the way to a bound, one at least. */
+/* Moves belief by one part in `weight` of the way, one at least, within its bounds. */
 static void believe(uint32_t *b, uint32_t to, unsigned weight)
 {
     if (*b < to)
         *b += (to - *b + weight - 1) / weight;
     else
         *b -= (*b - to + weight - 1) / weight;
+    *b = *b > OUTCOME_WHOLE ? OUTCOME_WHOLE : *b ? *b : 1;
 }
 
 void outcome_init(struct policy_outcome *o)
 {
-    *o = (struct policy_outcome){0};
+    *o = (struct policy_outcome){.counted = true};
     for (unsigned act = 0; act < ACT_KINDS; act++)
         o->believed[act] = OUTCOME_WHOLE;
 }
 
-void outcome_note(struct policy *p, const struct action *a, uint8_t payback)
+/* Intervals that a bet lasts. */
+static uint32_t lasts(const struct policy *p)
+{
+    return p->tune.horizon < LONGEST ? p->tune.horizon : LONGEST;
+}
+
+/* Can an action be a bet now?  What is counted after intervals without counts is of all of them. */
+static bool bets(const struct policy *p, const struct action *a)
+{
+    const struct policy_outcome *o = &p->outcome;
+
+    return (a->act == ACT_MIGRATE || a->act == ACT_REPLICATE) && o->of[a->act] < EACH_KIND &&
+           !o->gap && p->fade && !p->ops->blind;
+}
+
+void outcome_note(struct policy *p, const struct action *a)
 {
     struct policy_outcome *o = &p->outcome;
-    uint64_t rate;
+    uint64_t count, rate;
 
-    if (o->open == OUTCOME_BETS || p->ops->blind ||
-        (a->act != ACT_MIGRATE && a->act != ACT_REPLICATE))
+    if (!bets(p, a))
         return;
-    rate = judge_rate(p, uses_by(p, a->page, a->node));
+    count = uses_by(p, a->page, a->node);
+    rate = judge_rate(p, count);
     if (!rate)
         return; /* it goes there for other reasons */
     for (unsigned i = 0; i < OUTCOME_BETS; i++) {
         if (o->bet[i].act != ACT_NONE)
             continue;
-        o->bet[i] = (struct policy_bet){
-            .page = a->page, .need = rate * payback, .node = a->node, .act = a->act};
-        o->open++;
+        o->bet[i] = (struct policy_bet){.page = a->page,
+                                        .expected = rate * lasts(p),
+                                        .before = count - rate,
+                                        .node = a->node,
+                                        .act = a->act};
         o->of[a->act]++;
         return;
     }
@@ -73,9 +94,24 @@ void outcome_note(struct policy *p, const struct action *a, uint8_t payback)
 /* A bet's end. */
 static void close_bet(struct policy_outcome *o, struct policy_bet *b)
 {
-    o->open--;
     o->of[b->act]--;
     b->act = ACT_NONE;
+}
+
+void outcome_drop(struct policy_outcome *o, uint64_t page)
+{
+    for (unsigned i = 0; i < OUTCOME_BETS; i++)
+        if (o->bet[i].act != ACT_NONE && o->bet[i].page == page)
+            close_bet(o, &o->bet[i]);
+}
+
+/* Permille of what was expected that came. */
+static uint32_t came(const struct policy_bet *b)
+{
+    uint64_t got = b->got > b->before ? b->got - b->before : 0;
+
+    return got < b->expected * MORE ? (uint32_t)(got * OUTCOME_WHOLE / b->expected)
+                                    : MORE * OUTCOME_WHOLE;
 }
 
 /* Counts for a bet; at its end, or when the page is not there any more, sees what came of it. */
@@ -85,16 +121,15 @@ static void look_at(struct policy *p, const struct policy_input *in, struct poli
     struct policy_page page;
     bool there = in->pages->look(in->arg, b->page, &page) &&
                  (page.home == b->node || page.replicas >> b->node & 1);
+    bool stays = there || (b->act == ACT_REPLICATE && b->age < WATCHED);
 
     b->age++;
     if (there)
         b->got += judge_rate(p, uses_by(p, b->page, b->node));
-    if (there && b->age < p->tune.horizon && b->age < LONGEST)
+    if (stays && b->age < lasts(p))
         return;
-    if (b->got >= b->need)
-        believe(&o->believed[b->act], OUTCOME_WHOLE, WEIGHT);
-    else if (there || b->act == ACT_MIGRATE) /* of lost replicas: policy_collapsed() */
-        believe(&o->believed[b->act], 1, WEIGHT);
+    if (there || b->act == ACT_MIGRATE) /* of lost replicas: policy_collapsed() */
+        believe(&o->believed[b->act], came(b), WEIGHT);
     close_bet(o, b);
 }
 
@@ -105,12 +140,14 @@ void outcome_look(struct policy *p, const struct policy_input *in)
 
     for (unsigned n = 0; n < p->machine->nnodes && !counted; n++)
         counted = in->traffic.at[n] != 0;
-    if (in->keep_age || !counted)
+    o->gap = !o->counted;
+    o->counted = counted && !in->keep_age;
+    if (!o->counted)
         return;
     for (unsigned act = 0; act < ACT_KINDS; act++)
         if (!o->of[act])
             believe(&o->believed[act], OUTCOME_WHOLE, RETURN);
-    for (unsigned i = 0; i < OUTCOME_BETS && o->open; i++)
+    for (unsigned i = 0; i < OUTCOME_BETS; i++)
         if (o->bet[i].act != ACT_NONE)
             look_at(p, in, &o->bet[i]);
 }

@@ -58,7 +58,9 @@ void judge_migrate(struct policy *p, struct policy_judge *j)
     }
     if (!j->may_move || j->total[j->top] < p->tune.trigger)
         return;
-    gain = drawn(p, j) && node != j->page.home ? judge_gain_move(p, j, node) : 0;
+    gain = drawn(p, j) && node != j->page.home
+               ? judge_gain_move(p, j, node) + balance_gain(p, j, node)
+               : 0;
     if (gain > 0 && judge_pays(p, j, ACT_MIGRATE, (uint64_t)gain))
         move_to(p, j, node, (uint64_t)gain);
     else if (j->sharers > 1 && balance_node(p, j, &node, &balanced))

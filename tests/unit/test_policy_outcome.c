@@ -56,14 +56,13 @@ static void test_short(void **state)
     end(g);
 }
 
-/* What repays at once is done all the same. */
+/* What repays at once is done all the same, however little is believed. */
 static void test_hot(void **state)
 {
     struct guest *g = begin("migrate");
 
     (void)state;
     (void)moves(g, 100 * LIFE, true, 2000);
-    assert_in_range(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE * 9 / 10, OUTCOME_WHOLE);
     assert_in_range(moves(g, 10 * LIFE, true, 2000), 9 * AT_ONCE, 11 * AT_ONCE);
     end(g);
 }
@@ -76,7 +75,7 @@ static void test_long(void **state)
     (void)state;
     assert_int_equal(moves(g, ROUNDS, false, 4), AT_ONCE);
     assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
-    assert_int_equal(g->p.outcome.open, 0);
+    assert_int_equal(g->p.outcome.of[ACT_MIGRATE], 0);
     for (unsigned i = 0; i < ROUNDS; i++) {
         memset(&g->in.traffic, 0, sizeof(g->in.traffic));
         g->in.traffic.at[0] = 1000000;
@@ -91,17 +90,17 @@ static void test_long(void **state)
             }
         }
         decide(g);
+        assert_int_equal(g->p.outcome.believed[ACT_REPLICATE], OUTCOME_WHOLE);
     }
-    assert_int_equal(g->p.outcome.believed[ACT_REPLICATE], OUTCOME_WHOLE);
-    assert_int_equal(g->p.outcome.open, 0);
+    assert_int_equal(g->p.outcome.of[ACT_REPLICATE], 0);
     end(g);
 }
 
-/* Use that comes and goes counts as much as it saves: here four times what is needed, in one interval of
- * twenty, while others are at work. */
+/* Use that comes in one interval of twenty, while others are at work, is believed in by its share. */
 static void test_bursts(void **state)
 {
     struct guest *g = begin("migrate");
+    uint32_t least = OUTCOME_WHOLE;
 
     (void)state;
     for (unsigned i = 0; i < ROUNDS; i++) {
@@ -112,9 +111,12 @@ static void test_bursts(void **state)
             g->in.traffic.at[g->page[k].home] += 40;
         }
         decide(g);
+        if (g->p.outcome.believed[ACT_MIGRATE] < least)
+            least = g->p.outcome.believed[ACT_MIGRATE];
     }
     assert_int_equal(g->p.numbers.act[ACT_MIGRATE], AT_ONCE);
-    assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
+    assert_true(least >= 1 && least < OUTCOME_WHOLE / 2);
+    assert_int_equal(g->p.outcome.of[ACT_MIGRATE], 0);
     end(g);
 }
 
@@ -125,7 +127,7 @@ static void test_return(void **state)
 
     (void)state;
     g->p.outcome.believed[ACT_MIGRATE] = 1;
-    for (unsigned i = 0; i < 2000; i++) {
+    for (unsigned i = 0; i < 20000; i++) {
         g->in.traffic.at[0] = 1000;
         decide(g);
     }

@@ -30,6 +30,8 @@ enum {
     PAUSE_MOST = 4,  /* pause before the last time that a changed chunk is read */
     SLOW = 1024,     /* intervals that a round takes when nothing changes */
     SEARCH = 16,     /* pages that are looked for, for each chunk read in an interval */
+    GONE = 16,       /* of so many pages one has left the store: what is known is old */
+    PASSED = 4096,   /* chunks passed over before one is read and the clock looked at */
     AFTER_FOUND = 1, /* pause of a chunk where something new was found, or is to be */
 };
 
@@ -349,19 +351,25 @@ static void been_round(struct framemap *m)
     m->at_round = m->allocated;
 }
 
-/* How large is the store, and did others move pages? */
+/* How large is the store, have many pages left it, and did others move pages? */
 static void look_for_growth(struct framemap *m)
 {
     struct pager_stats stats;
     struct stat st;
     uint64_t moved;
 
-    if (!fstat(m->pager->spec.mem->fd, &st))
-        m->allocated = (uint64_t)st.st_blocks * 512 >> PAGE_SHIFT;
+    if (!fstat(m->pager->spec.mem->fd, &st)) {
+        uint64_t now = (uint64_t)st.st_blocks * 512 >> PAGE_SHIFT;
+
+        m->gone += now < m->allocated ? m->allocated - now : 0;
+        m->allocated = now;
+    }
     pager_stats(m->pager, &stats);
     moved = stats.migrated + stats.replicated;
-    if (moved - m->moved > m->told)
+    if (moved - m->moved > m->told || m->gone > m->allocated / GONE) {
         m->strayed = m->chunks;
+        m->gone = 0;
+    }
     m->moved = moved;
     m->told = 0;
 }
@@ -391,11 +399,12 @@ static void read_due(struct framemap *m, uint64_t until_ns)
 
 /* Goes on with the rotation: slowly; faster when pages are missing, the more of them the faster,
  * and then chunks that have all their pages are passed over; all of them, whatever they have, as
- * fast as time allows when pages have moved without our hearing of it. */
+ * fast as time allows when pages have moved, or many have gone, without our hearing of it. */
 static void rotate(struct framemap *m, uint64_t until_ns)
 {
     uint64_t slow = m->chunks / SLOW + 1, search = missing(m) / SEARCH,
              n = search > slow ? search : slow;
+    unsigned passed = 0;
 
     for (uint64_t left = m->chunks; left && (n || m->strayed); left--) {
         uint64_t chunk = m->cursor;
@@ -405,7 +414,7 @@ static void rotate(struct framemap *m, uint64_t until_ns)
             been_round(m);
         if (m->strayed)
             m->strayed--;
-        else if (search > slow && m->full[chunk / 64] >> chunk % 64 & 1)
+        else if (search > slow && m->full[chunk / 64] >> chunk % 64 & 1 && ++passed % PASSED)
             continue;
         n -= n > 0;
         if (read_chunk(m, chunk) && search <= slow)

@@ -9,7 +9,7 @@
  *   - when the pager has changed something there (framemap_changed); a few times over where a
  *     view has no entry for a page before it is used again,
  *   - in rotation: slowly; faster the more pages of the store are in no mapping that was read; and as
- *     fast as the budget allows when somebody else has moved pages,
+ *     fast as the budget allows when somebody else has moved pages or many have left the store,
  *   - when what is known of a frame that was used is old, or contradicts the page map.
  * So what framemap_find() says was true within the last FRAMEMAP_ROUND intervals, or is checked,
  * and a frame that the guest has just got is unknown for a while: its uses are not counted.
@@ -72,6 +72,7 @@ struct framemap {
     uint8_t *seen;           /* pages of each chunk that were in a mapping when it was read */
     uint64_t cursor;         /* chunk that the rotation reads next */
     uint64_t strayed;   /* chunks to be read since pages have moved without our hearing of it */
+    uint64_t gone;      /* pages that left the store since the last time all were */
     uint64_t located;   /* pages: the sum of seen */
     uint64_t allocated; /* pages in the store when last asked, and when the rotation was at */
     uint64_t at_round;  /* its beginning */

@@ -290,9 +290,9 @@ static unsigned act(struct page_loop *l, unsigned n)
     for (unsigned i = good; i < n; i++)
         policy_failed(&l->policy, l->act[i].page, l->now);
     if (l->source.ops->acted)
-        l->source.ops->acted(&l->source, l->act, good);
+        l->source.ops->acted(&l->source, l->act, n);
     if (l->check.ops && l->check.ops->acted)
-        l->check.ops->acted(&l->check, l->act, good);
+        l->check.ops->acted(&l->check, l->act, n);
     return n - good;
 }
 

@@ -291,6 +291,7 @@ static void collect(struct source *s)
         if (!f->left)
             end_look(s);
     }
+    s->traffic.part = f->left > 0;
 }
 
 /* ---- actions ---- */
