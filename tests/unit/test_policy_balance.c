@@ -91,6 +91,49 @@ static void test_unknown(void **state)
     end(g);
 }
 
+/* A source that looks at one node's pages after the other: loads are those of all, nothing goes to and fro. */
+static void test_part(void **state)
+{
+    struct guest *g = start("migrate", NULL);
+
+    (void)state;
+    for (unsigned i = 0; i < SHARED; i++)
+        g->page[i].home = i % NODES;
+    for (unsigned round = 0; round < 20 * ROUNDS; round++) {
+        unsigned home = round % NODES;
+
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        g->in.traffic.part = home != NODES - 1;
+        for (unsigned i = home; i < SHARED; i += NODES)
+            use_all(g, i, 1, 2000);
+        decide(g);
+    }
+    assert_int_equal(g->p.numbers.act[ACT_MIGRATE], 0);
+    end(g);
+}
+
+/* Nodes that are nearly as near: what balance sends away is not drawn back. */
+static void test_near(void **state)
+{
+    struct guest *g = start("migrate", NULL);
+
+    (void)state;
+    for (unsigned a = 0; a < NODES; a++)
+        for (unsigned b = 0; b < NODES; b++)
+            g->m.ns[a][b] = a == b ? 90 : 100;
+    for (unsigned i = 0; i < 10 * ROUNDS; i++) {
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        for (unsigned k = 0; k < SHARED; k++) {
+            use(g, k, 0, 3000, 3000);
+            use(g, k, 1, 2000, 2000);
+            g->in.traffic.at[g->page[k].home] += 10000;
+        }
+        decide(g);
+    }
+    assert_in_range(g->p.numbers.act[ACT_MIGRATE], 1, SHARED);
+    end(g);
+}
+
 /* A node without room gets none, and a page that one node uses is not sent away from it. */
 static void test_where(void **state)
 {
@@ -114,10 +157,9 @@ static void test_where(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spread),
-        cmocka_unit_test(test_stay),
-        cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_where),
+        cmocka_unit_test(test_spread),  cmocka_unit_test(test_stay),
+        cmocka_unit_test(test_unknown), cmocka_unit_test(test_where),
+        cmocka_unit_test(test_part),    cmocka_unit_test(test_near),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

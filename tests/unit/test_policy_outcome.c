@@ -120,6 +120,28 @@ static void test_bursts(void **state)
     end(g);
 }
 
+/* Moves that could not be done say nothing of those that could. */
+static void test_failed(void **state)
+{
+    struct guest *g = begin("migrate");
+
+    (void)state;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        g->in.traffic.at[0] = 1000;
+        for (unsigned k = 0; k < AT_ONCE; k++)
+            use(g, k, 1, 100, 100);
+        decide(g);
+        for (unsigned k = 0; k < g->n; k++) {
+            g->page[g->act[k].page].home = 0;
+            policy_failed(&g->p, g->act[k].page, g->in.now);
+        }
+        assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
+    }
+    assert_true(g->p.numbers.act[ACT_MIGRATE] > AT_ONCE);
+    end(g);
+}
+
 /* Belief that was lost comes back when nothing is done. */
 static void test_return(void **state)
 {
@@ -150,9 +172,10 @@ static void test_aged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_short), cmocka_unit_test(test_hot),
-        cmocka_unit_test(test_long),  cmocka_unit_test(test_return),
-        cmocka_unit_test(test_aged),  cmocka_unit_test(test_bursts),
+        cmocka_unit_test(test_short),  cmocka_unit_test(test_hot),
+        cmocka_unit_test(test_long),   cmocka_unit_test(test_return),
+        cmocka_unit_test(test_aged),   cmocka_unit_test(test_bursts),
+        cmocka_unit_test(test_failed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

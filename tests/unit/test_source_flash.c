@@ -341,7 +341,32 @@ static void test_growth(void **state)
     drop(&r);
 }
 
-/* What is no region is refused with a reason. */
+/* When much has left the store what is known is read again: what comes instead is found. */
+static void test_gone(void **state)
+{
+    uint64_t frame[PAGES];
+    struct rig r;
+
+    (void)state;
+    make(&r, plain, 1);
+    for (unsigned i = 0; i < PAGES; i++)
+        (void)touch(&r, 0, i);
+    for (unsigned i = 0; i < 2 * ROUND; i++)
+        source_collect(&r.source);
+    assert_int_equal(madvise(r.mem.view[0], PAGES / 2 * MEMSYS_PAGE, MADV_REMOVE), 0);
+    source_collect(&r.source);
+    for (unsigned i = 0; i < PAGES / 2; i++)
+        frame[i] = touch(&r, 1, i);
+    for (unsigned i = 0; i < 2; i++)
+        source_collect(&r.source);
+    for (unsigned i = 0; i < PAGES / 2; i++)
+        used(&r, frame[i], 0, 3, 0);
+    source_collect(&r.source);
+    for (unsigned i = 0; i < PAGES / 2; i++)
+        assert_int_equal(seen(&r, i, 0), SEEN(3, 0));
+    drop(&r);
+}
+
 /* While nothing is remote intervals pass without a look; what is used meanwhile is found later. */
 static void test_pauses(void **state)
 {
@@ -367,6 +392,7 @@ static void test_pauses(void **state)
     drop(&r);
 }
 
+/* What is no region is refused with a reason. */
 static void test_bad_region(void **state)
 {
     struct memsys_header h = {.magic = MEMSYS_MAGIC,
@@ -410,10 +436,10 @@ static void test_bad_region(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),     cmocka_unit_test(test_sample),
-        cmocka_unit_test(test_reset),      cmocka_unit_test(test_replica),
-        cmocka_unit_test(test_growth),     cmocka_unit_test(test_pauses),
-        cmocka_unit_test(test_bad_region),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_sample),
+        cmocka_unit_test(test_reset),  cmocka_unit_test(test_replica),
+        cmocka_unit_test(test_growth), cmocka_unit_test(test_gone),
+        cmocka_unit_test(test_pauses), cmocka_unit_test(test_bad_region),
     };
     char why[200];
 
