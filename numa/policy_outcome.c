@@ -2,7 +2,7 @@
 /*
  * Does what is gained come?  What an action saves within tune.horizon is known only if the page is used
  * on as before.  Some actions are bets: the uses by the node that they were taken for are summed up, and
- * after that time compared to what was expected.  Gains are believed in by the share that came, of moves
+ * after that time, or LONGEST if that is sooner, compared to what was expected.  Gains are believed in by the share that came, of moves
  * and of replicas each by themselves: where programs end long before tune.horizon is over, or use comes
  * in bursts, less is done, and only what repays sooner.  While no bet of a kind is open belief returns, so
  * that it is tried again.
@@ -15,7 +15,7 @@
 #include "numa/policy_judge.h"
 
 enum {
-    LONGEST = 256,                /* intervals that a bet lasts, at most */
+    LONGEST = 50,                 /* intervals that a bet lasts, at most */
     EACH_KIND = OUTCOME_BETS / 2, /* bets, at most */
     WEIGHT = 16,                  /* a bet moves belief by one part in so many */
     RETURN = 2048,                /* and an interval without bets */
