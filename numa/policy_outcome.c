@@ -15,7 +15,7 @@
 #include "numa/policy_judge.h"
 
 enum {
-    LONGEST = 50,                 /* intervals that a bet lasts, at most */
+    LONGEST = 100,                /* intervals that a bet lasts, at most */
     EACH_KIND = OUTCOME_BETS / 2, /* bets, at most */
     WEIGHT = 16,                  /* a bet moves belief by one part in so many */
     RETURN = 2048,                /* and an interval without bets */
