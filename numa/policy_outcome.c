@@ -2,10 +2,10 @@
 /*
  * Does what is gained come?  What an action saves within tune.horizon is known only if the page is used
  * on as before.  Some actions are bets: the uses by the node that they were taken for are summed up, and
- * after that time, or LONGEST if that is sooner, compared to what was expected.  Gains are believed in by the share that came, of moves
- * and of replicas each by themselves: where programs end long before tune.horizon is over, or use comes
- * in bursts, less is done, and only what repays sooner.  While no bet of a kind is open belief returns, so
- * that it is tried again.
+ * after that time, or LONGEST if that is sooner, compared to what was expected.  Gains are believed in by
+ * the share that came, of moves and of replicas each by themselves: where programs end long before
+ * tune.horizon is over, or use comes in bursts, less is done, and only what repays sooner.  While no bet
+ * of a kind is open belief returns, so that it is tried again.
  *
  * All bets last equally long, or short ones would be made more often.  Time is intervals in which
  * something was counted.  Where the source ages counts by itself (in->keep_age) they do not tell, and all
