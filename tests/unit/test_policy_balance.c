@@ -51,7 +51,7 @@ static void test_spread(void **state)
     (void)state;
     assert_in_range(go(g, SHARED, ROUNDS, 2000), SHARED / 2, SHARED * 3 / 4);
     for (unsigned node = 0; node < NODES; node++)
-        assert_in_range(on(g, SHARED, node), SHARED / NODES - 2, SHARED / NODES + 2);
+        assert_in_range(on(g, SHARED, node), SHARED / NODES - 4, SHARED / NODES + 4);
     assert_int_equal(g->p.numbers.act[ACT_MIGRATE], SHARED - on(g, SHARED, 0));
     assert_int_equal(go(g, SHARED, ROUNDS, 2000), 0);
     end(g);
