@@ -263,6 +263,7 @@ struct policy {
     uint64_t load[TOPO_MAX_NODES]; /* misses served by each node, with what was asked for, */
     uint64_t load_all;             /* and by all; 0: not known */
     uint64_t part[TOPO_MAX_NODES]; /* the same of pages looked at since, if not all have been */
+    bool shifted;                  /* pages were to move in the midst of a look */
     unsigned idlest;               /* serves least and has room; TOPO_MAX_NODES: none does */
     uint64_t left[TOPO_MAX_NODES]; /* bytes still free, during policy_decide() */
     uint64_t random;               /* state of a generator; never 0 */

@@ -10,9 +10,12 @@
  * random.)  What was asked for in this interval counts as done, so that a load is shifted once; and
  * no page goes where it would make the load larger than the one that it leaves.  For both a page's load
  * is all that is counted for it, what is left of past intervals included: too large rather than too small.
- * Sources that look at a part of all pages in an interval tell loads when all have been looked at.
- * State: struct policy's load, load_all, part, idlest.
+ * Sources that look at a part of all pages in an interval tell loads when all have been looked at; a
+ * look in the midst of which pages moved is of no use, and what was known before, with the moves, stays.
+ * State: struct policy's load, load_all, part, shifted, idlest.
  */
+#include <string.h>
+
 #include "numa/policy_judge.h"
 
 /* A memory is busier than others if it serves so many percent more than its even share: loads of an
@@ -46,18 +49,23 @@ static unsigned find_idlest(const struct policy *p, const struct policy_input *i
     return best;
 }
 
+/* All pages have been looked at: what was served meanwhile are the loads. */
+static void take_loads(struct policy *p)
+{
+    p->load_all = 0;
+    for (unsigned n = 0; n < p->machine->nnodes; n++)
+        p->load_all += p->load[n] = p->part[n];
+}
+
 void balance_begin(struct policy *p, const struct policy_input *in)
 {
-    unsigned nodes = p->machine->nnodes;
-
-    for (unsigned n = 0; n < nodes; n++)
+    for (unsigned n = 0; n < p->machine->nnodes; n++)
         p->part[n] += in->traffic.at[n];
     if (!in->traffic.part) {
-        p->load_all = 0;
-        for (unsigned n = 0; n < nodes; n++) {
-            p->load_all += p->load[n] = p->part[n];
-            p->part[n] = 0;
-        }
+        if (!p->shifted)
+            take_loads(p);
+        memset(p->part, 0, sizeof(p->part));
+        p->shifted = false;
     }
     p->idlest = find_idlest(p, in);
 }
@@ -69,6 +77,7 @@ void balance_moved(struct policy *p, const struct policy_judge *j, unsigned node
 
     *from -= part;
     p->load[node] += part;
+    p->shifted |= j->in->traffic.part;
     p->idlest = find_idlest(p, j->in);
 }
 

@@ -112,6 +112,24 @@ static void test_part(void **state)
     end(g);
 }
 
+/* Looks of several intervals, of which moves happen in some: they do not make for more moves. */
+static void test_looks(void **state)
+{
+    struct guest *g = start("migrate", NULL);
+
+    (void)state;
+    for (unsigned round = 0; round < 10 * ROUNDS; round++) {
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        g->in.traffic.part = round % 4 != 3;
+        use_all(g, round % 4 * SHARED / 4, SHARED / 4, 2000);
+        decide(g);
+    }
+    for (unsigned node = 0; node < NODES; node++)
+        assert_in_range(on(g, SHARED, node), SHARED / NODES - 5, SHARED / NODES + 5);
+    assert_in_range(g->p.numbers.act[ACT_MIGRATE], SHARED / 2, SHARED * 5 / 4);
+    end(g);
+}
+
 /* Nodes that are nearly as near: what balance sends away is not drawn back. */
 static void test_near(void **state)
 {
@@ -159,7 +177,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spread),  cmocka_unit_test(test_stay),
         cmocka_unit_test(test_unknown), cmocka_unit_test(test_where),
-        cmocka_unit_test(test_part),    cmocka_unit_test(test_near),
+        cmocka_unit_test(test_part),    cmocka_unit_test(test_looks),
+        cmocka_unit_test(test_near),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
