@@ -209,10 +209,8 @@ void policies_markdown(FILE *f, const struct policies *p)
         "the 400-MIPS machine `flash` that makes actions several times as dear, in misses "
         "saved, as "
         "on hosts of today.\n"
-        "- `carrefour` decides once a second and only above 50 accesses per us; regions are "
-        "shorter "
-        "than that, and the modelled machines slower: it does nothing here, and its rows "
-        "show what "
-        "sampling costs.\n",
+        "- `carrefour` decides once a second and only above 50 accesses per us: in regions of "
+        "a few seconds it acts on "
+        "`alternate` only, and its other rows show what sampling costs.\n",
         f);
 }

@@ -10,7 +10,7 @@
 
 #include "bench/numa/runs.h"
 
-enum { REPORT_ROWS = 64, REPORT_GOALS = 6 };
+enum { REPORT_ROWS = 128, REPORT_GOALS = 6 };
 
 /* What was wanted and what came out. */
 struct goal {
