@@ -54,6 +54,25 @@ static inline void judge_tell(const struct policy_input *in, uint64_t page, enum
         in->pages->told(in->arg, page, why);
 }
 
+/* Misses of an interval, on all nodes; 0: nothing was counted. */
+static inline uint64_t policy_misses(const struct policy *p, const struct policy_input *in)
+{
+    uint64_t all = 0;
+
+    for (unsigned i = 0; i < p->machine->nnodes; i++)
+        all += in->traffic.at[i];
+    return all;
+}
+
+/* Use of a page by one node. */
+static inline uint64_t policy_use_by(const struct page_use *use, unsigned node)
+{
+    for (unsigned i = 0; i < use->n; i++)
+        if (use->use[i].node == node)
+            return (uint64_t)use->use[i].reads + use->use[i].writes;
+    return 0;
+}
+
 /* Bytes of a page or block. */
 static inline uint64_t policy_bytes(uint64_t page)
 {

@@ -29,10 +29,7 @@ static uint64_t uses_by(const struct policy *p, uint64_t page, unsigned node)
     struct page_use use;
 
     counters_get(p->counters, page, &use);
-    for (unsigned i = 0; i < use.n; i++)
-        if (use.use[i].node == node)
-            return (uint64_t)use.use[i].reads + use.use[i].writes;
-    return 0;
+    return policy_use_by(&use, node);
 }
 
 /* Moves belief by one part in `weight` of the way, one at least, within its bounds. */
@@ -136,12 +133,9 @@ static void look_at(struct policy *p, const struct policy_input *in, struct poli
 void outcome_look(struct policy *p, const struct policy_input *in)
 {
     struct policy_outcome *o = &p->outcome;
-    bool counted = false;
 
-    for (unsigned n = 0; n < p->machine->nnodes && !counted; n++)
-        counted = in->traffic.at[n] != 0;
     o->gap = !o->counted;
-    o->counted = counted && !in->keep_age;
+    o->counted = policy_misses(p, in) && !in->keep_age;
     if (!o->counted)
         return;
     for (unsigned act = 0; act < ACT_KINDS; act++)

@@ -10,24 +10,13 @@
 
 bool begin_unless_quiet(struct policy *p, const struct policy_input *in)
 {
-    uint64_t all = 0;
+    uint64_t all = policy_misses(p, in);
 
     balance_begin(p, in);
-    for (unsigned i = 0; i < p->machine->nnodes; i++)
-        all += in->traffic.at[i];
     if (!all || (all - in->traffic.local) * 1000 >= all * p->tune.gate)
         return true;
     p->numbers.gated++;
     return false;
-}
-
-/* Use of the page by the node it is on. */
-static uint64_t home_use(const struct policy_judge *j)
-{
-    for (unsigned i = 0; i < j->use.n; i++)
-        if (j->use.use[i].node == j->page.home)
-            return j->total[i];
-    return 0;
 }
 
 /* The page is to go to a node. */
@@ -43,7 +32,7 @@ static bool drawn(const struct policy *p, const struct policy_judge *j)
 {
     return j->sharers < 2 ||
            j->total[j->top] * 100 >= (j->reads + j->writes) * p->tune.dominate ||
-           home_use(j) < p->tune.sharing;
+           policy_use_by(&j->use, j->page.home) < p->tune.sharing;
 }
 
 void judge_migrate(struct policy *p, struct policy_judge *j)

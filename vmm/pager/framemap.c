@@ -188,7 +188,6 @@ static bool note(struct framemap *m, uint64_t number, uint32_t owner)
 
     if (fresh) {
         m->group[number / FRAMEMAP_GROUP] += !f->owner;
-        m->known += !f->owner;
         f->owner = owner;
         f->mark = 0;
     }
@@ -199,7 +198,6 @@ static bool note(struct framemap *m, uint64_t number, uint32_t owner)
 static void forget(struct framemap *m, uint64_t number)
 {
     m->group[number / FRAMEMAP_GROUP]--;
-    m->known--;
     m->frame[number] = (struct frame){0};
 }
 
@@ -239,7 +237,6 @@ static void read_mapping(struct framemap *m, const uint8_t *base, int node, stru
     ssize_t got =
         pread(m->pagemap, entry, l->n * sizeof(*entry), (off_t)(first * sizeof(*entry)));
 
-    m->reads += l->n;
     for (unsigned i = 0; i < l->n && (ssize_t)((i + 1) * sizeof(*entry)) <= got; i++) {
         bool is_copy = copies && copy[i], is_new;
         uint64_t number = entry[i] & NUMBER;

@@ -79,8 +79,6 @@ struct framemap {
     uint64_t unfound;   /* pages of the store that a whole round did not find */
     uint64_t moved, told; /* pages moved and copied: by the pager in all, and told to us */
     uint32_t now;         /* number of the interval */
-    uint64_t reads;       /* entries of page tables that were read in all */
-    uint64_t known;       /* frames of the guest */
 };
 
 /* Whether this process may see frames; if not, why (up to len bytes).  Any thread. */
