@@ -63,8 +63,10 @@ static uint64_t memory_use(const struct policy *p, const struct policy_input *in
 bool begin_carrefour(struct policy *p, const struct policy_input *in)
 {
     const struct policy_traffic *t = &in->traffic;
-    uint64_t all = policy_misses(p, in), writes;
+    uint64_t all = 0, writes;
 
+    for (unsigned i = 0; i < p->machine->nnodes; i++)
+        all += t->at[i];
     p->replicate = p->interleave = p->migrate = false;
     if (!all || all * 1000 < in->interval_ns * BUSY_PER_US) {
         p->numbers.gated++;
