@@ -57,9 +57,11 @@ unsigned policy_home(const struct policy *p, uint64_t page, uint64_t pages, unsi
 
 /* ---- for judges ---- */
 
-uint64_t judge_rate(const struct policy *p, uint64_t count)
+uint64_t judge_seen(const struct policy *p, uint64_t count)
 {
-    return p->fade && p->fade < COUNTERS_FORGET ? count - (count >> p->fade) : count;
+    uint64_t bits = (uint64_t)p->fade * p->span;
+
+    return bits && bits < COUNTERS_FORGET ? count - (count >> bits) : count;
 }
 
 unsigned judge_serves(const struct policy *p, const struct policy_page *page, unsigned node)
@@ -82,10 +84,10 @@ int64_t judge_gain_move(const struct policy *p, const struct policy_judge *j, un
     for (unsigned i = 0; i < j->use.n; i++) {
         unsigned user = j->use.use[i].node;
 
-        gain += (int64_t)judge_rate(p, j->total[i]) *
+        gain += (int64_t)judge_seen(p, j->total[i]) *
                 ((int64_t)m->ns[user][j->page.home] - m->ns[user][node]);
     }
-    return gain;
+    return gain / (int64_t)p->span;
 }
 
 uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, unsigned i)
@@ -94,28 +96,29 @@ uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, u
     unsigned user = j->use.use[i].node;
     unsigned now = m->ns[user][judge_serves(p, &j->page, user)], then = m->ns[user][user];
 
-    return now > then ? judge_rate(p, j->total[i]) * (now - then) : 0;
+    return now > then ? judge_seen(p, j->total[i]) * (now - then) / p->span : 0;
 }
 
-bool judge_pays(const struct policy *p, const struct policy_judge *j, enum act act,
+bool judge_pays(const struct policy *p, const struct policy_judge *j, enum gain kind,
                 uint64_t gain_ns)
 {
+    enum act act = kind == GAIN_COPY ? ACT_REPLICATE : ACT_MIGRATE;
     uint64_t cost = act == ACT_REPLICATE && j->copied
                         ? policy_cost_further(&p->cost, j->use.page)
                         : policy_cost_of(&p->cost, act, j->use.page);
 
     return gain_ns &&
-           outcome_gain(p, act, gain_ns * p->tune.horizon) * 100 >= cost * p->tune.margin;
+           outcome_gain(p, kind, gain_ns * p->tune.horizon) * 100 >= cost * p->tune.margin;
 }
 
-void judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned node,
-               uint64_t gain_ns)
+struct action *judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned node,
+                         uint64_t gain_ns)
 {
     uint64_t gain = gain_ns * p->tune.horizon, us = gain / 1000;
 
     if (j->n == j->most) {
         p->numbers.over_budget++;
-        return;
+        return NULL;
     }
     j->cost += policy_cost_of(&p->cost, act, j->use.page);
     j->out[j->n++] = (struct action){.page = j->use.page,
@@ -125,6 +128,7 @@ void judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned 
                                      .from = j->page.home,
                                      .had = j->page.replicas != 0};
     j->copied |= act == ACT_REPLICATE;
+    return &j->out[j->n - 1];
 }
 
 /* ---- judging ---- */
@@ -264,6 +268,10 @@ static bool due(struct policy *p, const struct policy_input *in)
     }
     p->counters = in->counters;
     p->fade = p->ops->resets ? COUNTERS_FORGET : in->keep_age ? 1 : p->tune.decay;
+    if (in->keep_age)
+        p->span = 1; /* the source weighs what it counts */
+    else if (in->traffic.span || !p->span)
+        p->span = in->traffic.span ? in->traffic.span : 1;
     p->since_ns += in->interval_ns;
     p->savings = most;
     p->tokens = p->tokens + add < most ? p->tokens + add : most;

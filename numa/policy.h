@@ -149,6 +149,7 @@ struct action {
     uint8_t bucket : 5; /* log2 of gain over cost */
     bool had : 1;       /* a replica: the page had others when it was judged */
     bool further : 1;   /* a replica: the page has others when this one is made */
+    bool evens : 1;     /* a move to a memory that is less busy, not to whom uses the page */
 };
 
 /* The guest's traffic in the last interval, all pages; all 0: not known, the policy guesses. */
@@ -157,6 +158,8 @@ struct policy_traffic {
     uint64_t local;              /* of these, asked for by the same node */
     uint64_t writes;             /* of these, writes */
     bool part;                   /* of some pages; the others' comes in the next intervals */
+    uint32_t span;   /* intervals that what was counted for a page is of, about; 0: 1 */
+    uint32_t passed; /* intervals since the last one in which pages were looked at; 0: 1 */
 };
 
 /* An interval. */
@@ -219,26 +222,35 @@ struct policy_learnt {
     uint64_t told_ns, took_ns; /* sums by the table, and by the clock */
 };
 
-enum { OUTCOME_BETS = 64, OUTCOME_WHOLE = 1000 };
+/* What an action gains by: the page is nearer to whom uses it, a reader has a copy of its own, or the
+ * page's memory is less busy. */
+enum gain { GAIN_NEARER, GAIN_COPY, GAIN_EVEN, GAIN_KINDS };
+
+enum { OUTCOME_BETS = 96, OUTCOME_WHOLE = 1000 };
 
 /* An action whose gain is to be looked for. */
 struct policy_bet {
-    uint64_t page;     /* what was acted on */
-    uint64_t expected; /* uses by the node in the time that it lasts; not 0 */
-    uint64_t got;      /* that were counted */
-    uint64_t before;   /* of these, earlier ones that are counted again as counts fade */
-    uint32_t age;      /* intervals in which something was counted */
-    uint8_t node;      /* where it is, or has a replica */
-    uint8_t act;       /* enum act; ACT_NONE: no bet */
+    uint64_t page;    /* what was acted on */
+    int64_t expected; /* uses that tell, in the time that it lasts; more than 0 */
+    int64_t got;      /* that were counted since, and */
+    int64_t late;     /* of these, in the second half of the time that it lasts */
+    int64_t before;   /* earlier ones that are counted again in got, as counts fade */
+    uint32_t age;     /* intervals, those left out at whose end nothing was counted */
+    uint8_t node;     /* where it is, or has a replica */
+    uint8_t from;     /* where its master was */
+    uint8_t kind;     /* enum gain */
+    bool open;
 };
 
 /* Which gains came. */
 struct policy_outcome {
     struct policy_bet bet[OUTCOME_BETS];
-    uint32_t believed[ACT_KINDS]; /* permille of gains that are expected to come */
-    uint32_t of[ACT_KINDS];       /* bets open, by kind */
+    uint32_t believed
+        [GAIN_KINDS]; /* permille of gains that are expected to come while a bet lasts, */
+    uint32_t lasting[GAIN_KINDS]; /* and after that: of those in its second half */
+    uint32_t of[GAIN_KINDS];      /* bets open, by kind */
+    uint32_t settled[GAIN_KINDS]; /* and closed, up to some */
     bool counted;                 /* something was, in this interval */
-    bool gap;                     /* nothing was in the one before */
 };
 
 /* A policy at work for one guest. */
@@ -258,6 +270,7 @@ struct policy {
     uint64_t looks;                /* cache lines of counts that may be looked at */
     struct counters *counters;     /* of the last interval; the caller's */
     uint32_t fade;                 /* bits that counts lose per interval */
+    uint32_t span;                 /* intervals between two looks at a page; not 0 */
     uint64_t wanted;               /* Carrefour: replications asked for so far */
     bool replicate, interleave, migrate; /* Carrefour: what the machine's state allows */
     uint64_t load[TOPO_MAX_NODES]; /* misses served by each node, with what was asked for, */
@@ -320,6 +333,9 @@ bool policy_joins(const struct action *a, const struct action *b);
 /* Does an action move a page in a batch with others?  (A collapse that moves is not counted on:
  * no policy asks for one.) */
 bool policy_batched(const struct policy_cost *c, const struct action *a);
+
+/* Permille of what actions of a kind gain within tune.horizon that is expected to come. */
+unsigned policy_believed(const struct policy *p, enum gain kind);
 
 /* What an action on a page costs within a run, however long, ns: of replicas the first. */
 uint64_t policy_cost_of(const struct policy_cost *c, enum act act, uint64_t page);

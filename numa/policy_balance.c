@@ -32,9 +32,10 @@ static int64_t waits(const struct policy *p, unsigned node)
 
 int64_t balance_gain(const struct policy *p, const struct policy_judge *j, unsigned node)
 {
-    int64_t misses = (int64_t)judge_rate(p, j->reads + j->writes);
+    int64_t misses = (int64_t)judge_seen(p, j->reads + j->writes);
 
-    return p->load_all ? misses * (waits(p, j->page.home) - waits(p, node)) : 0;
+    return p->load_all ? misses * (waits(p, j->page.home) - waits(p, node)) / (int64_t)p->span
+                       : 0;
 }
 
 /* The node that serves least of those that have room to spare; TOPO_MAX_NODES: none. */
@@ -94,7 +95,7 @@ bool balance_node(const struct policy *p, const struct policy_judge *j, unsigned
         home * 100 * p->machine->nnodes < p->load_all * (100 + BUSIER))
         return false;
     gain = judge_gain_move(p, j, *node) + balance_gain(p, j, *node);
-    if (gain <= 0 || !judge_pays(p, j, ACT_MIGRATE, (uint64_t)gain))
+    if (gain <= 0 || !judge_pays(p, j, GAIN_EVEN, (uint64_t)gain))
         return false;
     *gain_ns = (uint64_t)gain;
     return true;

@@ -65,11 +65,11 @@ static uint64_t batches_cost(const struct policy *p, uint64_t moved)
 /* Sums up what a piece is believed to save within tune.horizon, ns. */
 static uint64_t piece_gain(const struct policy *p, const struct action *a, unsigned n)
 {
-    uint64_t us = 0;
+    uint64_t ns = 0;
 
     for (unsigned i = 0; i < n; i++)
-        us += a[i].gain;
-    return outcome_gain(p, a->act, us * 1000);
+        ns += outcome_gain(p, outcome_kind(&a[i]), a[i].gain * UINT64_C(1000));
+    return ns;
 }
 
 /* Does a gain within tune.horizon repay a cost? */

@@ -25,13 +25,14 @@ struct policy_judge {
     uint64_t cost, enough; /* ns of all candidates, and how much is plenty */
 };
 
-/* Says that something should be done, and the ns it saves per interval. */
-void judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned node,
-               uint64_t gain_ns);
+/* Says that something should be done, and the ns it saves per interval.  The action, or NULL: there is
+ * no room for more. */
+struct action *judge_act(struct policy *p, struct policy_judge *j, enum act act, unsigned node,
+                         uint64_t gain_ns);
 
-/* Would an action that saves so much per interval repay its cost (tune.horizon, tune.margin)?
- * */
-bool judge_pays(const struct policy *p, const struct policy_judge *j, enum act act,
+/* Would a move or a replica that saves so much per interval repay its cost (tune.horizon,
+ * tune.margin)? */
+bool judge_pays(const struct policy *p, const struct policy_judge *j, enum gain kind,
                 uint64_t gain_ns);
 
 /* ns saved per interval if the page's only copy were on `node` and not where it is; negative:
@@ -41,8 +42,8 @@ int64_t judge_gain_move(const struct policy *p, const struct policy_judge *j, un
 /* ns saved per interval if the node of entry i of use had a copy of its own; never negative. */
 uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, unsigned i);
 
-/* What one interval adds to a count that fades: summed up over intervals, all that was added. */
-uint64_t judge_rate(const struct policy *p, uint64_t count);
+/* What one look adds to a count that fades, if all find as much: of p->span intervals. */
+uint64_t judge_seen(const struct policy *p, uint64_t count);
 
 /* The nearest node to `node` that holds a copy of the page. */
 unsigned judge_serves(const struct policy *p, const struct policy_page *page, unsigned node);
@@ -110,8 +111,11 @@ void outcome_drop(struct policy_outcome *o, uint64_t page);
 /* An interval has been counted: uses of bets, and what came of those that end. */
 void outcome_look(struct policy *p, const struct policy_input *in);
 
-/* The part of a gain that is believed. */
-uint64_t outcome_gain(const struct policy *p, enum act act, uint64_t gain);
+/* What an action gains by. */
+enum gain outcome_kind(const struct action *a);
+
+/* The part of a gain within tune.horizon that is believed. */
+uint64_t outcome_gain(const struct policy *p, enum gain kind, uint64_t gain);
 
 /* ---- choosing: policy_choose.c ---- */
 

@@ -1,35 +1,66 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Does what is gained come?  What an action saves within tune.horizon is known only if the page is used
- * on as before.  Some actions are bets: the uses by the node that they were taken for are summed up, and
- * after that time, or LONGEST if that is sooner, compared to what was expected.  Gains are believed in by
- * the share that came, of moves and of replicas each by themselves: where programs end long before
- * tune.horizon is over, or use comes in bursts, less is done, and only what repays sooner.  While no bet
- * of a kind is open belief returns, so that it is tried again.
+ * on as before.  Some actions are bets: the uses that tell are summed up, and after that time, or LONGEST
+ * if that is sooner, compared to what was expected.  Gains are believed in by the share that came, each
+ * kind by itself: where programs end long before tune.horizon is over, or use comes in bursts, less is
+ * done, and only what repays sooner.  What lies beyond the time that bets last is believed in by the share
+ * that came in their second half: use that ends is not believed to go on.  While no bet of a kind is open
+ * belief returns, so that it is tried again.
  *
- * All bets last equally long, or short ones would be made more often.  Time is intervals in which
- * something was counted.  Where the source ages counts by itself (in->keep_age) they do not tell, and all
+ * The uses that tell: of a page that went nearer to a node, those by that node, less those by the one that
+ * it left, for which it is far now; of a replica, those by its node; of a page whose memory was too busy,
+ * all.
+ *
+ * All bets last equally long, or short ones would be made more often.  While nothing is counted time
+ * stands still for them: a guest that rests does not end what it does.  Where the source ages counts by itself (in->keep_age) they do not tell, and all
  * is believed; so does a policy that asks for no gain (ops->blind).
- * State: struct policy_outcome.  Invariant: 1 <= believed <= OUTCOME_WHOLE.
+ * State: struct policy_outcome.  Invariant: 1 <= believed, lasting <= OUTCOME_WHOLE.
  */
 #include "numa/policy_judge.h"
 
 enum {
-    LONGEST = 100,                /* intervals that a bet lasts, at most */
-    EACH_KIND = OUTCOME_BETS / 2, /* bets, at most */
-    WEIGHT = 16,                  /* a bet moves belief by one part in so many */
-    RETURN = 2048,                /* and an interval without bets */
-    MORE = 2,                     /* a bet comes so many times over, at most */
-    WATCHED = 4, /* intervals before a replica has to be there: it is watched first */
+    LONGEST = 100,                         /* intervals that a bet lasts, at most */
+    EACH_KIND = OUTCOME_BETS / GAIN_KINDS, /* bets, at most */
+    WEIGHT = 16,   /* a bet moves belief by one part in so many; the first */
+                   /* ones, of which that is the mean, by more */
+    RETURN = 2048, /* and an interval without bets */
+    MORE = 2,      /* a bet comes so many times over, at most */
+    WATCHED = 4,   /* intervals before a replica has to be there: it is watched first */
 };
 
-/* Uses by a node that are counted for a page. */
-static uint64_t uses_by(const struct policy *p, uint64_t page, unsigned node)
+/* A page's uses that tell of a bet. */
+struct told {
+    int64_t count; /* all there are */
+    int64_t seen;  /* by one look, if all find as much */
+    int64_t share; /* this interval's: summed up over intervals, all that was ever counted */
+};
+
+static void tell(const struct policy *p, struct told *t, uint64_t count, int64_t sign)
 {
+    uint64_t fades = p->fade < COUNTERS_FORGET ? count >> p->fade : 0;
+
+    t->count += sign * (int64_t)count;
+    t->seen += sign * (int64_t)judge_seen(p, count);
+    t->share += sign * (int64_t)(count - fades);
+}
+
+/* What was counted for a bet's page. */
+static struct told told_of(const struct policy *p, const struct policy_bet *b)
+{
+    struct told t = {0};
     struct page_use use;
 
-    counters_get(p->counters, page, &use);
-    return policy_use_by(&use, node);
+    counters_get(p->counters, b->page, &use);
+    for (unsigned i = 0; i < use.n; i++) {
+        uint64_t count = (uint64_t)use.use[i].reads + use.use[i].writes;
+
+        if (use.use[i].node == b->node || b->kind == GAIN_EVEN)
+            tell(p, &t, count, 1);
+        else if (use.use[i].node == b->from && b->kind == GAIN_NEARER)
+            tell(p, &t, count, -1);
+    }
+    return t;
 }
 
 /* Moves belief by one part in `weight` of the way, one at least, within its bounds. */
@@ -45,8 +76,13 @@ static void believe(uint32_t *b, uint32_t to, unsigned weight)
 void outcome_init(struct policy_outcome *o)
 {
     *o = (struct policy_outcome){.counted = true};
-    for (unsigned act = 0; act < ACT_KINDS; act++)
-        o->believed[act] = OUTCOME_WHOLE;
+    for (unsigned kind = 0; kind < GAIN_KINDS; kind++)
+        o->believed[kind] = o->lasting[kind] = OUTCOME_WHOLE;
+}
+
+enum gain outcome_kind(const struct action *a)
+{
+    return a->act == ACT_REPLICATE ? GAIN_COPY : a->evens ? GAIN_EVEN : GAIN_NEARER;
 }
 
 /* Intervals that a bet lasts. */
@@ -55,35 +91,36 @@ static uint32_t lasts(const struct policy *p)
     return p->tune.horizon < LONGEST ? p->tune.horizon : LONGEST;
 }
 
-/* Can an action be a bet now?  What is counted after intervals without counts is of all of them. */
+/* Can an action be a bet now? */
 static bool bets(const struct policy *p, const struct action *a)
 {
-    const struct policy_outcome *o = &p->outcome;
-
-    return (a->act == ACT_MIGRATE || a->act == ACT_REPLICATE) && o->of[a->act] < EACH_KIND &&
-           !o->gap && p->fade && !p->ops->blind;
+    return (a->act == ACT_MIGRATE || a->act == ACT_REPLICATE) &&
+           p->outcome.of[outcome_kind(a)] < EACH_KIND && p->outcome.counted && p->fade &&
+           !p->ops->blind;
 }
 
 void outcome_note(struct policy *p, const struct action *a)
 {
     struct policy_outcome *o = &p->outcome;
-    uint64_t count, rate;
+    struct policy_bet b = {.page = a->page,
+                           .node = a->node,
+                           .from = a->from,
+                           .kind = (uint8_t)outcome_kind(a),
+                           .open = true};
+    struct told t;
 
     if (!bets(p, a))
         return;
-    count = uses_by(p, a->page, a->node);
-    rate = judge_rate(p, count);
-    if (!rate)
-        return; /* it goes there for other reasons */
+    t = told_of(p, &b);
+    b.expected = t.seen * lasts(p) / p->span;
+    b.before = t.count - t.share;
+    if (b.expected <= 0)
+        return; /* it goes there for other reasons, or for too little to tell */
     for (unsigned i = 0; i < OUTCOME_BETS; i++) {
-        if (o->bet[i].act != ACT_NONE)
+        if (o->bet[i].open)
             continue;
-        o->bet[i] = (struct policy_bet){.page = a->page,
-                                        .expected = rate * lasts(p),
-                                        .before = count - rate,
-                                        .node = a->node,
-                                        .act = a->act};
-        o->of[a->act]++;
+        o->bet[i] = b;
+        o->of[b.kind]++;
         return;
     }
 }
@@ -91,62 +128,90 @@ void outcome_note(struct policy *p, const struct action *a)
 /* A bet's end. */
 static void close_bet(struct policy_outcome *o, struct policy_bet *b)
 {
-    o->of[b->act]--;
-    b->act = ACT_NONE;
+    o->of[b->kind]--;
+    b->open = false;
 }
 
 void outcome_drop(struct policy_outcome *o, uint64_t page)
 {
     for (unsigned i = 0; i < OUTCOME_BETS; i++)
-        if (o->bet[i].act != ACT_NONE && o->bet[i].page == page)
+        if (o->bet[i].open && o->bet[i].page == page)
             close_bet(o, &o->bet[i]);
 }
 
 /* Permille of what was expected that came. */
-static uint32_t came(const struct policy_bet *b)
+static uint32_t came(int64_t got, int64_t expected)
 {
-    uint64_t got = b->got > b->before ? b->got - b->before : 0;
+    if (got <= 0)
+        return 0;
+    return got < expected * MORE ? (uint32_t)(got * OUTCOME_WHOLE / expected)
+                                 : MORE * OUTCOME_WHOLE;
+}
 
-    return got < b->expected * MORE ? (uint32_t)(got * OUTCOME_WHOLE / b->expected)
-                                    : MORE * OUTCOME_WHOLE;
+/* A bet ends, as it should or since its page is elsewhere: what came of it. */
+static void settle(struct policy *p, const struct policy_bet *b)
+{
+    struct policy_outcome *o = &p->outcome;
+    unsigned weight = o->settled[b->kind] + 2;
+
+    if (weight > WEIGHT)
+        weight = WEIGHT;
+    else
+        o->settled[b->kind]++;
+    believe(&o->believed[b->kind], came(b->got - b->before, b->expected), weight);
+    believe(&o->lasting[b->kind], came(2 * b->late, b->expected), weight);
 }
 
 /* Counts for a bet; at its end, or when the page is not there any more, sees what came of it. */
 static void look_at(struct policy *p, const struct policy_input *in, struct policy_bet *b)
 {
-    struct policy_outcome *o = &p->outcome;
     struct policy_page page;
     bool there = in->pages->look(in->arg, b->page, &page) &&
                  (page.home == b->node || page.replicas >> b->node & 1);
-    bool stays = there || (b->act == ACT_REPLICATE && b->age < WATCHED);
+    bool stays = there || (b->kind == GAIN_COPY && b->age < WATCHED);
 
-    b->age++;
-    if (there)
-        b->got += judge_rate(p, uses_by(p, b->page, b->node));
+    b->age += in->traffic.passed ? in->traffic.passed : 1;
+    if (there) {
+        int64_t share = told_of(p, b).share;
+
+        b->got += share;
+        b->late += b->age > lasts(p) / 2 ? share : 0;
+    }
     if (stays && b->age < lasts(p))
         return;
-    if (there || b->act == ACT_MIGRATE) /* of lost replicas: policy_collapsed() */
-        believe(&o->believed[b->act], came(b), WEIGHT);
-    close_bet(o, b);
+    if (there || b->kind != GAIN_COPY) /* of lost replicas: policy_collapsed() */
+        settle(p, b);
+    close_bet(&p->outcome, b);
 }
 
 void outcome_look(struct policy *p, const struct policy_input *in)
 {
     struct policy_outcome *o = &p->outcome;
 
-    o->gap = !o->counted;
     o->counted = policy_misses(p, in) && !in->keep_age;
     if (!o->counted)
         return;
-    for (unsigned act = 0; act < ACT_KINDS; act++)
-        if (!o->of[act])
-            believe(&o->believed[act], OUTCOME_WHOLE, RETURN);
+    for (unsigned kind = 0; kind < GAIN_KINDS; kind++) {
+        if (o->of[kind])
+            continue;
+        believe(&o->believed[kind], OUTCOME_WHOLE, RETURN);
+        believe(&o->lasting[kind], OUTCOME_WHOLE, RETURN);
+    }
     for (unsigned i = 0; i < OUTCOME_BETS; i++)
-        if (o->bet[i].act != ACT_NONE)
+        if (o->bet[i].open)
             look_at(p, in, &o->bet[i]);
 }
 
-uint64_t outcome_gain(const struct policy *p, enum act act, uint64_t gain)
+unsigned policy_believed(const struct policy *p, enum gain kind)
 {
-    return gain * p->outcome.believed[act] / OUTCOME_WHOLE;
+    const struct policy_outcome *o = &p->outcome;
+    uint64_t whole = p->tune.horizon, first = lasts(p);
+    uint64_t share = (o->believed[kind] * first + o->lasting[kind] * (whole - first)) / whole;
+
+    return share ? (unsigned)share : 1;
+}
+
+uint64_t outcome_gain(const struct policy *p, enum gain kind, uint64_t gain)
+{
+    return gain * policy_believed(p, kind) / OUTCOME_WHOLE;
 }

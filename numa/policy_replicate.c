@@ -19,11 +19,16 @@ bool begin_unless_quiet(struct policy *p, const struct policy_input *in)
     return false;
 }
 
-/* The page is to go to a node. */
-static void move_to(struct policy *p, struct policy_judge *j, unsigned node, uint64_t gain)
+/* The page is to go to a node; why. */
+static void move_to(struct policy *p, struct policy_judge *j, unsigned node, uint64_t gain,
+                    enum gain kind)
 {
+    struct action *a = judge_act(p, j, ACT_MIGRATE, node, gain);
+
+    if (!a)
+        return;
+    a->evens = kind == GAIN_EVEN;
     balance_moved(p, j, node);
-    judge_act(p, j, ACT_MIGRATE, node, gain);
 }
 
 /* Is the page to be near the node that uses it most?  False: others use it as well, one of them is
@@ -50,10 +55,10 @@ void judge_migrate(struct policy *p, struct policy_judge *j)
     gain = drawn(p, j) && node != j->page.home
                ? judge_gain_move(p, j, node) + balance_gain(p, j, node)
                : 0;
-    if (gain > 0 && judge_pays(p, j, ACT_MIGRATE, (uint64_t)gain))
-        move_to(p, j, node, (uint64_t)gain);
+    if (gain > 0 && judge_pays(p, j, GAIN_NEARER, (uint64_t)gain))
+        move_to(p, j, node, (uint64_t)gain, GAIN_NEARER);
     else if (j->sharers > 1 && balance_node(p, j, &node, &balanced))
-        move_to(p, j, node, balanced);
+        move_to(p, j, node, balanced, GAIN_EVEN);
 }
 
 /* Copies a page to those who read it and have no copy. */
@@ -67,7 +72,7 @@ static void copy_to_readers(struct policy *p, struct policy_judge *j)
             j->total[i] < p->tune.sharing)
             continue;
         gain = judge_gain_copy(p, j, i);
-        if (judge_pays(p, j, ACT_REPLICATE, gain))
+        if (judge_pays(p, j, GAIN_COPY, gain))
             judge_act(p, j, ACT_REPLICATE, node, gain);
     }
 }

@@ -21,13 +21,18 @@ static uint64_t gcd(uint64_t a, uint64_t b)
     return a;
 }
 
+/* CPU time that an interval's sample may take, ns. */
+static uint64_t budget(const struct sampler *s)
+{
+    return s->limits.interval_ns / 1000 * s->limits.cpus * s->limits.share;
+}
+
 /* Units per interval that the share of CPU time buys; a run at least, unless there is no share: on a
  * host where a fault takes long the sampler must not fall asleep for good. */
 static uint32_t affordable(const struct sampler *s)
 {
     const struct sampler_limits *l = &s->limits;
-    uint64_t ns = l->interval_ns / 1000 * l->cpus * l->share;
-    uint64_t n = s->each_ns ? ns / s->each_ns : l->most;
+    uint64_t n = s->each_ns ? budget(s) / s->each_ns : l->most;
 
     if (n < SAMPLER_RUN && l->share)
         n = SAMPLER_RUN;
@@ -42,12 +47,22 @@ static uint32_t lowest(const struct sampler *s)
     return n < most ? n : most;
 }
 
+/* Intervals after which a sample of so many units is paid for; 1 unless that is the least there is. */
+static uint64_t paid_in(const struct sampler *s, uint32_t rate)
+{
+    uint64_t each = budget(s), n = each ? (rate * s->each_ns + each - 1) / each : 1;
+
+    return n < 1 ? 1 : n > SAMPLER_WAIT + 1 ? SAMPLER_WAIT + 1 : n;
+}
+
 /* A new interval begins: half of it may be follow-ups. */
 static void begin(struct sampler *s, uint32_t rate)
 {
     s->rate = rate;
     s->given = 0;
     s->follow_left = rate / 2;
+    s->found = (struct sampler_found){0};
+    s->wait = 0;
 }
 
 int sampler_init(struct sampler *s, const struct sampler_limits *limits)
@@ -97,7 +112,7 @@ bool sampler_next(struct sampler *s, struct sampler_run *run)
 {
     uint32_t left = s->rate - s->given;
 
-    if (!left)
+    if (!left || s->wait)
         return false;
     if (s->n && s->follow_left) {
         *run = (struct sampler_run){s->follow[s->head], 1};
@@ -123,12 +138,21 @@ void sampler_again(struct sampler *s, uint64_t unit)
 
 void sampler_adapt(struct sampler *s, const struct sampler_found *found)
 {
-    uint64_t all = found->local + found->remote, rate = s->rate;
+    uint64_t all, rate = s->rate;
     uint32_t most, least = s->limits.least;
+    bool named = s->given > 0;
 
+    s->found.local += found->local;
+    s->found.remote += found->remote;
+    found = &s->found;
+    all = found->local + found->remote;
     if (!s->rate)
         return;
-    if (s->given)
+    if (s->wait) {
+        s->wait--;
+        return;
+    }
+    if (named)
         s->each_ns =
             (3 * s->each_ns + s->limits.revoke_ns + all * s->limits.fault_ns / s->given + 3) /
             4;
@@ -145,6 +169,8 @@ void sampler_adapt(struct sampler *s, const struct sampler_found *found)
     if (rate < least)
         rate = least < most ? least : most;
     begin(s, (uint32_t)rate);
+    if (named)
+        s->wait = (uint32_t)paid_in(s, s->rate) - 1;
 }
 
 void sampler_set(struct sampler *s, uint32_t rate)
@@ -158,7 +184,7 @@ void sampler_set(struct sampler *s, uint32_t rate)
 
 uint64_t sampler_round(const struct sampler *s)
 {
-    return s->rate ? (s->limits.pages + s->rate - 1) / s->rate : 0;
+    return s->rate ? (s->limits.pages + s->rate - 1) / s->rate * paid_in(s, s->rate) : 0;
 }
 
 uint32_t sampler_age_every(const struct sampler *s)

@@ -8,7 +8,8 @@
  * used from afar: a policy wants to see a page twice before it acts.  What follow-ups don't
  * use, the round gets. The rate adapts: it doubles while much of what is found is remote, and
  * falls by a quarter while all is quiet, between `least` and what the share of CPU time for
- * sampling buys; after a while of quiet it begins again where it was.  Rate 0 (off) costs nothing.
+ * sampling buys; after a while of quiet it begins again where it was.  Where that buys less than a run,
+ * intervals pass between two samples.  Rate 0 (off) costs nothing.
  *
  * Invariants.  S1: in an interval at most sampler.rate pages are named.  S2: every page is
  * named at least once a round.  S3: nothing is allocated after sampler_init(). Threads: one
@@ -20,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SAMPLER_RUN = 8, SAMPLER_FOLLOW = 8192 };
+enum { SAMPLER_RUN = 8, SAMPLER_FOLLOW = 8192, SAMPLER_WAIT = 63 };
 
 /* What to sample, and how much of it. */
 struct sampler_limits {
@@ -48,20 +49,22 @@ struct sampler_found {
 /* A guest's sampler. */
 struct sampler {
     struct sampler_limits limits;
-    uint32_t rate;        /* units this interval */
-    uint32_t busy;        /* what it was when much was remote last; forgotten slowly */
-    uint64_t each_ns;     /* cost of a unit as found lately, faults included */
-    uint64_t runs;        /* in the guest */
-    uint64_t step;        /* from one run to the next; shares no factor with runs */
-    uint64_t at;          /* run that is next */
-    uint32_t within;      /* units of that run that were named already */
-    uint64_t since;       /* runs named in this round */
-    uint64_t rounds;      /* rounds finished */
-    uint32_t given;       /* units named in this interval */
-    uint32_t follow_left; /* of these, follow-ups still allowed */
-    uint32_t head, n;     /* of follow: first, and how many */
-    uint64_t *follow;     /* ring of units to see again */
-    uint64_t revoked;     /* units named in all */
+    uint32_t rate;              /* units an interval in which there is a sample */
+    uint32_t wait;              /* intervals that pass before the next one */
+    struct sampler_found found; /* since the last one */
+    uint32_t busy;              /* what it was when much was remote last; forgotten slowly */
+    uint64_t each_ns;           /* cost of a unit as found lately, faults included */
+    uint64_t runs;              /* in the guest */
+    uint64_t step;              /* from one run to the next; shares no factor with runs */
+    uint64_t at;                /* run that is next */
+    uint32_t within;            /* units of that run that were named already */
+    uint64_t since;             /* runs named in this round */
+    uint64_t rounds;            /* rounds finished */
+    uint32_t given;             /* units named in this interval */
+    uint32_t follow_left;       /* of these, follow-ups still allowed */
+    uint32_t head, n;           /* of follow: first, and how many */
+    uint64_t *follow;           /* ring of units to see again */
+    uint64_t revoked;           /* units named in all */
 };
 
 /* Starts at the highest rate, taking each unit to be touched by two nodes. 0 or -ENOMEM. */

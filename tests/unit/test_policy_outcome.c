@@ -74,8 +74,8 @@ static void test_long(void **state)
 
     (void)state;
     assert_int_equal(moves(g, ROUNDS, false, 4), AT_ONCE);
-    assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
-    assert_int_equal(g->p.outcome.of[ACT_MIGRATE], 0);
+    assert_int_equal(g->p.outcome.believed[GAIN_NEARER], OUTCOME_WHOLE);
+    assert_int_equal(g->p.outcome.of[GAIN_NEARER], 0);
     for (unsigned i = 0; i < ROUNDS; i++) {
         memset(&g->in.traffic, 0, sizeof(g->in.traffic));
         g->in.traffic.at[0] = 1000000;
@@ -83,16 +83,16 @@ static void test_long(void **state)
             for (unsigned n = 0; n < NODES; n++)
                 use(g, k, n, 20, 0);
         if (i == 1) {
-            assert_true(g->p.outcome.of[ACT_REPLICATE] > 0);
+            assert_true(g->p.outcome.of[GAIN_COPY] > 0);
             for (unsigned k = 100; k < 100 + AT_ONCE; k++) {
                 g->page[k].replicas = 0;
                 policy_collapsed(&g->p, k, g->in.now);
             }
         }
         decide(g);
-        assert_int_equal(g->p.outcome.believed[ACT_REPLICATE], OUTCOME_WHOLE);
+        assert_int_equal(g->p.outcome.believed[GAIN_COPY], OUTCOME_WHOLE);
     }
-    assert_int_equal(g->p.outcome.of[ACT_REPLICATE], 0);
+    assert_int_equal(g->p.outcome.of[GAIN_COPY], 0);
     end(g);
 }
 
@@ -111,12 +111,129 @@ static void test_bursts(void **state)
             g->in.traffic.at[g->page[k].home] += 40;
         }
         decide(g);
-        if (g->p.outcome.believed[ACT_MIGRATE] < least)
-            least = g->p.outcome.believed[ACT_MIGRATE];
+        if (g->p.outcome.believed[GAIN_NEARER] < least)
+            least = g->p.outcome.believed[GAIN_NEARER];
     }
     assert_int_equal(g->p.numbers.act[ACT_MIGRATE], AT_ONCE);
     assert_true(least >= 1 && least < OUTCOME_WHOLE / 2);
-    assert_int_equal(g->p.outcome.of[ACT_MIGRATE], 0);
+    assert_int_equal(g->p.outcome.of[GAIN_NEARER], 0);
+    end(g);
+}
+
+/* What is counted for a page once in SPAN intervals is of all these: a move is not worth more for it. */
+static void test_span(void **state)
+{
+    enum { SPAN = 10 };
+    struct guest *g[2];
+
+    (void)state;
+    for (unsigned k = 0; k < 2; k++) {
+        struct policy_tune t = policy_tune_default();
+
+        t.horizon = 10;
+        t.decay = 1;
+        g[k] = start("migrate", &t);
+        for (unsigned i = 0; i < 2 * SPAN; i++) {
+            bool look = k == 0 || i % SPAN == SPAN - 1;
+
+            memset(&g[k]->in.traffic, 0, sizeof(g[k]->in.traffic));
+            g[k]->in.traffic.at[3] = 1;
+            g[k]->in.traffic.span = !look ? 0 : k == 0 ? 1 : SPAN;
+            for (unsigned page = 0; look && page < PAGES; page++)
+                use(g[k], page, 1, (k ? SPAN : 1) * (page % 16), 0);
+            decide(g[k]);
+        }
+    }
+    assert_in_range(g[0]->p.numbers.act[ACT_MIGRATE], PAGES / 16, PAGES * 15 / 16);
+    assert_in_range(g[1]->p.numbers.act[ACT_MIGRATE], g[0]->p.numbers.act[ACT_MIGRATE] * 9 / 10,
+                    g[0]->p.numbers.act[ACT_MIGRATE] * 11 / 10);
+    end(g[0]);
+    end(g[1]);
+}
+
+/* Use that ends is not believed to go on: what lies beyond the bet's time does not count. */
+static void test_ends(void **state)
+{
+    enum { HORIZON = 400, BET = 100, USED = 40 };
+    struct policy_tune t = policy_tune_default();
+    struct guest *g;
+
+    (void)state;
+    t.horizon = HORIZON;
+    t.decay = 1;
+    g = start("migrate", &t);
+    for (unsigned i = 0; i < 8 * (BET + 10); i++) {
+        unsigned phase = i / (BET + 10), first = phase * AT_ONCE;
+
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        g->in.traffic.at[3] = 100;
+        for (unsigned k = first; i % (BET + 10) < USED && k < first + AT_ONCE; k++) {
+            use(g, k, 1, 500, 500);
+            g->in.traffic.at[g->page[k].home] += 1000;
+        }
+        decide(g);
+    }
+    assert_in_range(g->p.outcome.believed[GAIN_NEARER], 100, 1000);
+    assert_true(g->p.outcome.lasting[GAIN_NEARER] < 100);
+    assert_true(policy_believed(&g->p, GAIN_NEARER) < g->p.outcome.believed[GAIN_NEARER] / 2);
+    end(g);
+}
+
+/* A page that comes to one node is far from the one it left: that one's use is lost, not left out. */
+static void test_left(void **state)
+{
+    struct policy_tune t = policy_tune_default();
+    struct guest *g;
+    uint32_t least = OUTCOME_WHOLE;
+
+    (void)state;
+    t.horizon = 100;
+    t.decay = 1;
+    t.queue = 0;
+    g = start("migrate", &t);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        unsigned user = i < 10 ? 1 : 0; /* the others: where the pages were */
+
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        g->in.traffic.at[3] = 100;
+        for (unsigned k = 0; k < AT_ONCE; k++) {
+            use(g, k, user, 20, 20);
+            use(g, k, 1, 19 * (user == 0),
+                18 * (user == 0)); /* both use them: not worth a move */
+            g->in.traffic.at[g->page[k].home] += 40;
+        }
+        decide(g);
+        if (g->p.outcome.believed[GAIN_NEARER] < least)
+            least = g->p.outcome.believed[GAIN_NEARER];
+    }
+    assert_int_equal(g->p.numbers.act[ACT_MIGRATE], AT_ONCE);
+    assert_true(least < OUTCOME_WHOLE / 2); /* by the new node's use alone, nearly all came */
+    end(g);
+}
+
+/* Pages that all use, on one memory: what comes of balance is told by all of their use, and says
+ * nothing of moves to users. */
+static void test_even(void **state)
+{
+    struct guest *g = begin("migrate");
+    unsigned most = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        memset(&g->in.traffic, 0, sizeof(g->in.traffic));
+        for (unsigned k = 0; k < AT_ONCE; k++)
+            for (unsigned n = 0; n < NODES; n++) {
+                use(g, k, n, 300, 300);
+                g->in.traffic.at[g->page[k].home] += 600;
+            }
+        decide(g);
+        most = g->p.outcome.of[GAIN_EVEN] > most ? g->p.outcome.of[GAIN_EVEN] : most;
+        assert_int_equal(g->p.outcome.of[GAIN_NEARER], 0);
+    }
+    assert_true(g->p.numbers.act[ACT_MIGRATE] >= AT_ONCE / 2);
+    assert_true(most > 0);
+    assert_int_equal(g->p.outcome.of[GAIN_EVEN], 0);
+    assert_true(g->p.outcome.believed[GAIN_EVEN] > OUTCOME_WHOLE * 9 / 10);
     end(g);
 }
 
@@ -136,7 +253,7 @@ static void test_failed(void **state)
             g->page[g->act[k].page].home = 0;
             policy_failed(&g->p, g->act[k].page, g->in.now);
         }
-        assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
+        assert_int_equal(g->p.outcome.believed[GAIN_NEARER], OUTCOME_WHOLE);
     }
     assert_true(g->p.numbers.act[ACT_MIGRATE] > AT_ONCE);
     end(g);
@@ -148,12 +265,12 @@ static void test_return(void **state)
     struct guest *g = begin("migrate");
 
     (void)state;
-    g->p.outcome.believed[ACT_MIGRATE] = 1;
+    g->p.outcome.believed[GAIN_NEARER] = 1;
     for (unsigned i = 0; i < 20000; i++) {
         g->in.traffic.at[0] = 1000;
         decide(g);
     }
-    assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
+    assert_int_equal(g->p.outcome.believed[GAIN_NEARER], OUTCOME_WHOLE);
     end(g);
 }
 
@@ -165,7 +282,7 @@ static void test_aged(void **state)
     (void)state;
     g->in.keep_age = true;
     (void)moves(g, 100 * LIFE, true, 1);
-    assert_int_equal(g->p.outcome.believed[ACT_MIGRATE], OUTCOME_WHOLE);
+    assert_int_equal(g->p.outcome.believed[GAIN_NEARER], OUTCOME_WHOLE);
     end(g);
 }
 
@@ -175,7 +292,9 @@ int main(void)
         cmocka_unit_test(test_short),  cmocka_unit_test(test_hot),
         cmocka_unit_test(test_long),   cmocka_unit_test(test_return),
         cmocka_unit_test(test_aged),   cmocka_unit_test(test_bursts),
-        cmocka_unit_test(test_failed),
+        cmocka_unit_test(test_failed), cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_left),   cmocka_unit_test(test_even),
+        cmocka_unit_test(test_span),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

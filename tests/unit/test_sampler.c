@@ -145,6 +145,41 @@ static void test_adapt(void **state)
     sampler_exit(&s);
 }
 
+/* Where faults are so dear that the share does not buy a run, samples come seldom, not never. */
+static void test_dear(void **state)
+{
+    enum { INTERVALS = 1000 };
+    struct sampler_limits l = limits(4096);
+    struct sampler_found found = {0};
+    uint64_t named = 0, samples = 0;
+    struct sampler s;
+
+    (void)state;
+    l.least = SAMPLER_RUN;
+    l.share = 1;
+    l.fault_ns = 500000;
+    assert_int_equal(sampler_init(&s, &l), 0);
+    for (unsigned i = 0; i < INTERVALS; i++) {
+        uint32_t n = interval(&s, NULL);
+
+        found.local = n / 2; /* one touch each, half of them before the interval is over */
+        samples += n > 0;
+        named += n;
+        sampler_adapt(&s, &found);
+        found.local = n - n / 2;
+        if (n && s.wait) {
+            assert_int_equal(interval(&s, NULL), 0);
+            sampler_adapt(&s, &found);
+            i++;
+        }
+    }
+    assert_true(samples >= INTERVALS / 64);
+    assert_true(named * l.fault_ns <=
+                l.interval_ns / 1000 * l.cpus * l.share * INTERVALS * 11 / 10);
+    assert_in_range(sampler_round(&s), 4096 / SAMPLER_RUN * 2, 4096 / SAMPLER_RUN * 64);
+    sampler_exit(&s);
+}
+
 /* Off is off. */
 static void test_off(void **state)
 {
@@ -182,6 +217,7 @@ int main(void)
         cmocka_unit_test(test_round), cmocka_unit_test(test_follow),
         cmocka_unit_test(test_rest),  cmocka_unit_test(test_adapt),
         cmocka_unit_test(test_off),   cmocka_unit_test(test_weight),
+        cmocka_unit_test(test_dear),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

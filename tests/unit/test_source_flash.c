@@ -187,7 +187,7 @@ static void test_counts(void **state)
         frame[i] = touch(&r, i % 2, 100 + i);
     used(&r, frame[0], 0, 1000, 1000);   /* before it was ours */
     for (unsigned i = 0; i < ROUND; i++) /* few are missing: they are looked for slowly */
-        source_collect(&r.source);
+        source_collect(&r.source, 0);
     assert_int_equal(seen(&r, 100, 0), 0);
     /* the page map has learnt where masters are */
     node =
@@ -197,13 +197,13 @@ static void test_counts(void **state)
     used(&r, frame[0], 1, 5, 0);
     used(&r, frame[1], 1, 1, 4); /* had lines already */
     used(&r, 1, 1, 77, 7);       /* nobody's */
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     assert_int_equal(seen(&r, 100, 0), SEEN(7, 3));
     assert_int_equal(seen(&r, 100, 1), SEEN(5, 0));
     assert_int_equal(seen(&r, 101, 1), SEEN(0, 4));
     assert_int_equal(seen(&r, 102, 0), 0);
     assert_int_equal(r.source.writes, 7);
-    source_collect(&r.source); /* nothing new */
+    source_collect(&r.source, 0); /* nothing new */
     assert_int_equal(seen(&r, 100, 0), SEEN(7, 3));
     drop(&r);
 }
@@ -218,14 +218,14 @@ static void test_sample(void **state)
     (void)state;
     make(&r, swapped, 8);
     frame = touch(&r, 0, 5);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     used(&r, frame, 1, 10, 2);
     used(&r, frame, 0, 10, 2);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     assert_int_equal(seen(&r, 5, 0), SEEN(64, 16));
     assert_int_equal(seen(&r, 5, 1), 0);
     used(&r, frame, 1, UINT32_MAX - 10, 0); /* does not fit */
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     assert_int_equal((uint32_t)seen(&r, 5, 0), UINT32_MAX);
     drop(&r);
 }
@@ -239,21 +239,21 @@ static void test_reset(void **state)
     (void)state;
     make(&r, plain, 1);
     frame = touch(&r, 0, 5);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     used(&r, frame, 1, 50, 0);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     counters_of(&r, frame, 1)->misses = 0;
     r.h->resets++;
     used(&r, frame, 1, 70, 0);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     assert_int_equal(seen(&r, 5, 1), SEEN(120, 0));
     used(&r, frame, 1, 1, 0);
     r.h->on = 0;
     r.h->toggles++;
-    source_collect(&r.source); /* the rest still counts */
+    source_collect(&r.source, 0); /* the rest still counts */
     assert_int_equal(seen(&r, 5, 1), SEEN(121, 0));
     used(&r, frame, 1, 1, 0); /* cannot be, and is not looked at */
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     assert_int_equal(seen(&r, 5, 1), SEEN(121, 0));
     drop(&r);
 }
@@ -278,7 +278,7 @@ static void test_replica(void **state)
     (void)state;
     make(&r, plain, 1);
     master = touch(&r, 0, 9);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     node = pagemap_get(r.pager.map, 9).node;
     other = 1 - node;
     assert_int_equal(pagemap_split(r.pager.map, 9), 0);
@@ -294,7 +294,7 @@ static void test_replica(void **state)
     source_flash.acted(&r.source, &act, 1);
     used(&r, copy, other, 6, 0);
     used(&r, master, node, 4, 0);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     assert_int_equal(seen(&r, 9, other), SEEN(6, 0));
     assert_int_equal(seen(&r, 9, node), SEEN(4, 0));
     assert_int_equal(pagemap_get(r.pager.map, 9).node, node);
@@ -306,7 +306,7 @@ static void test_replica(void **state)
     map_page(&r, other, 9, r.mem.fd);
     used(&r, copy, other, 100, 0);
     used(&r, master, node, 1, 1);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     assert_int_equal(seen(&r, 9, other), SEEN(6, 0));
     assert_int_equal(seen(&r, 9, node), SEEN(4, 1));
     drop(&r);
@@ -320,22 +320,22 @@ static void test_growth(void **state)
 
     (void)state;
     make(&r, plain, 1);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     for (unsigned i = 0; i < PAGES; i++)
         frame[i] = touch(&r, i / 3 % 2, i);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     for (unsigned i = 0; i < PAGES; i++)
         used(&r, frame[i], 0, i + 1, 0);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     for (unsigned i = 0; i < PAGES; i++)
         assert_int_equal(seen(&r, i, 0), SEEN(i + 1, 0));
     gone = frame[77];
     assert_int_equal(madvise(r.mem.view[0] + 77 * MEMSYS_PAGE, MEMSYS_PAGE, MADV_REMOVE), 0);
     for (unsigned i = 0; i < 2 * FRAMEMAP_ROUND; i++)
-        source_collect(&r.source);
+        source_collect(&r.source, 0);
     used(&r, gone, 1, 5, 0);
     used(&r, frame[78], 1, 5, 0);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     assert_int_equal(seen(&r, 77, 1), 0);
     assert_int_equal(seen(&r, 78, 1), SEEN(5, 0));
     drop(&r);
@@ -352,16 +352,16 @@ static void test_gone(void **state)
     for (unsigned i = 0; i < PAGES; i++)
         (void)touch(&r, 0, i);
     for (unsigned i = 0; i < 2 * ROUND; i++)
-        source_collect(&r.source);
+        source_collect(&r.source, 0);
     assert_int_equal(madvise(r.mem.view[0], PAGES / 2 * MEMSYS_PAGE, MADV_REMOVE), 0);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     for (unsigned i = 0; i < PAGES / 2; i++)
         frame[i] = touch(&r, 1, i);
     for (unsigned i = 0; i < 2; i++)
-        source_collect(&r.source);
+        source_collect(&r.source, 0);
     for (unsigned i = 0; i < PAGES / 2; i++)
         used(&r, frame[i], 0, 3, 0);
-    source_collect(&r.source);
+    source_collect(&r.source, 0);
     for (unsigned i = 0; i < PAGES / 2; i++)
         assert_int_equal(seen(&r, i, 0), SEEN(3, 0));
     drop(&r);
@@ -379,16 +379,25 @@ static void test_pauses(void **state)
     r.source.spec.steady = false;
     frame = touch(&r, 0, 100);
     for (unsigned i = 0; i < 64; i++)
-        source_collect(&r.source);
+        source_collect(&r.source, 0);
     near = pagemap_get(r.pager.map, 100).node;
     used(&r, frame, 1 - near, 9, 0);
     while (!seen(&r, 100, 1 - near) && calls++ < 16)
-        source_collect(&r.source);
+        source_collect(&r.source, 0);
     assert_in_range(calls, 0, 8);
     assert_int_equal(seen(&r, 100, 1 - near), SEEN(9, 0));
+    assert_int_equal(r.source.traffic.span, 8); /* it says of how many intervals that is */
+    assert_int_equal(r.source.traffic.passed, 8);
     used(&r, frame, 1 - near, 5, 0);
-    source_collect(&r.source); /* much is remote: in each interval again */
+    source_collect(&r.source, 0); /* much is remote: in each interval again */
     assert_int_equal(seen(&r, 100, 1 - near), SEEN(14, 0));
+    assert_int_equal(r.source.traffic.span, 1);
+    used(&r, frame, 1 - near, 5, 0);
+    source_collect(&r.source, 3); /* after three that nobody worked on */
+    assert_int_equal(r.source.traffic.span, 4);
+    assert_int_equal(r.source.traffic.passed, 4);
+    source_collect(&r.source, 0);
+    assert_int_equal(r.source.traffic.span, 0); /* nothing was used */
     drop(&r);
 }
 

@@ -349,10 +349,11 @@ static json_t *sampling_json(const struct loop_figures *f)
 {
     const struct pager_stats *d = &f->done;
 
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "source", f->source, "rate",
-                     (json_int_t)f->rate, "revoked", (json_int_t)d->revoked, "touches",
-                     (json_int_t)d->touches, "lost", (json_int_t)d->lost, "writes",
-                     (json_int_t)f->writes, "agreement", agreement_json(f));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "source", f->source, "rate",
+                     (json_int_t)f->rate, "span", (json_int_t)f->span, "revoked",
+                     (json_int_t)d->revoked, "touches", (json_int_t)d->touches, "lost",
+                     (json_int_t)d->lost, "writes", (json_int_t)f->writes, "agreement",
+                     agreement_json(f));
 }
 
 /* What it cost: CPU time, and its share of all the guest's CPUs'. */
@@ -360,12 +361,13 @@ static json_t *cost_json(const struct loop_figures *f)
 {
     uint64_t work = f->thread_ns - (f->check_ns < f->thread_ns ? f->check_ns : f->thread_ns);
 
-    return json_pack("{s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f}, s:o}", "pager_ms",
+    return json_pack("{s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f}, s:o}", "pager_ms",
                      (double)work / 1e6, "faults_ms", (double)f->fault_ns / 1e6, "checks_ms",
                      (double)f->check_ns / 1e6, "elapsed_ms", (double)f->elapsed_ns / 1e6,
                      "percent", (json_int_t)f->cost_percent, "believed", "migrate",
-                     f->believed[ACT_MIGRATE] / (double)OUTCOME_WHOLE, "replicate",
-                     f->believed[ACT_REPLICATE] / (double)OUTCOME_WHOLE, "share",
+                     f->believed[GAIN_NEARER] / (double)OUTCOME_WHOLE, "replicate",
+                     f->believed[GAIN_COPY] / (double)OUTCOME_WHOLE, "balance",
+                     f->believed[GAIN_EVEN] / (double)OUTCOME_WHOLE, "share",
                      share(work + f->fault_ns, f->elapsed_ns * f->cpus));
 }
 

@@ -41,6 +41,7 @@ struct page_loop {
     struct action *act;             /* ACTIONS */
     uint64_t checked_ns;            /* when the last proof ended */
     uint64_t looked_ns;             /* when the host was last looked at */
+    uint64_t began_ns;              /* when the last interval was worked on; 0: none was */
     uint64_t total[PAGEMAP_NODES];  /* bytes of each node */
     uint64_t cursor[PAGEMAP_NODES]; /* where next_replica() goes on */
     bool full[PAGEMAP_NODES];       /* was said to have no memory for replicas */
@@ -296,16 +297,27 @@ static unsigned act(struct page_loop *l, unsigned n)
     return n - good;
 }
 
+/* Intervals that went by since the last one that was worked on. */
+static uint32_t let_pass(struct page_loop *l)
+{
+    uint64_t now = machine_now_ns(), each = l->spec.interval_ns;
+    uint64_t n = l->began_ns ? (now - l->began_ns + each / 2) / each : 0;
+
+    l->began_ns = now;
+    return n > UINT16_MAX ? UINT16_MAX : n ? (uint32_t)n - 1 : 0;
+}
+
 /* One interval; the lock is held, and let go while pages are worked on. */
 static void interval(struct page_loop *l)
 {
     uint64_t began = cpu_ns(), told = l->policy.numbers.cost_ns;
     unsigned n, failed;
+    uint32_t passed = let_pass(l);
 
     look_at_host(l);
-    source_collect(&l->source);
+    source_collect(&l->source, passed);
     if (l->check.ops)
-        source_collect(&l->check);
+        source_collect(&l->check, passed);
     tell_broken(l);
     n = decide(l);
     told = l->policy.numbers.cost_ns - told;
@@ -505,7 +517,9 @@ void loop_figures(struct page_loop *l, struct loop_figures *out)
     *out = l->figures;
     out->decided = l->policy.numbers;
     out->cost_percent = l->policy.learnt.percent ? l->policy.learnt.percent : 100;
-    memcpy(out->believed, l->policy.outcome.believed, sizeof(out->believed));
+    for (unsigned kind = 0; kind < GAIN_KINDS; kind++)
+        out->believed[kind] = policy_believed(&l->policy, (enum gain)kind);
+    out->span = l->policy.span;
     out->writes = l->source.writes;
     out->rate = l->source.ops->rate ? l->source.ops->rate(&l->source) : 0;
     memcpy(out->local, l->source.local, sizeof(out->local));

@@ -57,7 +57,8 @@ struct loop_figures {
     struct pager_stats done;        /* by the pager */
     uint64_t failed;                /* actions that did not come about */
     unsigned cost_percent;          /* what actions cost here, of what the table says */
-    unsigned believed[ACT_KINDS];   /* permille of gains that come, by what was done */
+    unsigned believed[GAIN_KINDS];  /* permille of gains that come, by what they are */
+    uint32_t span;                  /* intervals between two looks at a page */
     bool cpuless[PAGEMAP_NODES];    /* the host took the node's CPUs away */
     unsigned cpus;                  /* of the guest */
     const char *check;              /* name of what `agreement` is with; NULL: none */

@@ -33,9 +33,12 @@ void source_stop(struct source *s)
     s->ops = NULL;
 }
 
-void source_collect(struct source *s)
+void source_collect(struct source *s, uint32_t passed)
 {
-    s->traffic = (struct policy_traffic){0};
+    uint32_t span = (s->now += passed + 1) - s->looked;
+
+    s->traffic = (struct policy_traffic){.span = span, .passed = span};
+    s->looked = s->now;
     s->ops->collect(s);
 }
 

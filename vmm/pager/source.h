@@ -65,6 +65,8 @@ struct source {
     struct source_spec spec;
     void *own;                     /* the kind's state */
     struct policy_traffic traffic; /* of this interval */
+    uint32_t now;                  /* intervals since the start, those let pass included */
+    uint32_t looked;               /* of these, the last one in which anything was looked at */
     /* since the start; weighted, as counts are */
     uint64_t local[PAGEMAP_NODES];  /* uses by a node of pages that it has near */
     uint64_t remote[PAGEMAP_NODES]; /* and of others */
@@ -82,8 +84,8 @@ int source_start(struct source *s, const struct source_ops *ops, const struct so
                  struct err *err);
 void source_stop(struct source *s);
 
-/* An interval is over: begins with traffic of none and collects. */
-void source_collect(struct source *s);
+/* An interval is over, after some that were let pass: begins with traffic of none and collects. */
+void source_collect(struct source *s, uint32_t passed);
 
 /* A node used a page.  True: it has it near. */
 bool source_saw(struct source *s, uint64_t gfn, struct node_use use);

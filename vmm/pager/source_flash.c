@@ -13,7 +13,8 @@
  * The frame's number says on which node it is, so the page map learns where masters are.
  *
  * Cost: at most spec.share of the guest's CPU time; what is not reached in an interval comes in
- * the next, with all its counts.  While little is remote, intervals pass between two looks.
+ * the next, with all its counts.  While little is remote, intervals pass between two looks.  The
+ * policy is told of how many intervals counts are, on average.
  * Numbers are the machine's: whole, but not of one moment.  Threads: source.h.
  */
 #include <errno.h>
@@ -49,6 +50,11 @@ struct flash {
     uint64_t budget_ns;     /* CPU time that an interval's work may take */
     uint64_t groups;        /* of frames */
     uint64_t cursor, left;  /* group that comes next, and how many are to be looked at */
+    uint32_t ticks;         /* intervals in which the machine counted */
+    uint32_t *looked;       /* of these, the last in which each group was looked at, */
+    uint32_t scanned;       /* and in which any was */
+    uint64_t spans,
+        counts; /* in this interval: frames that changed, with and without their time */
     uint64_t resets, toggles;   /* of the header when last looked at */
     unsigned pause, paused;     /* intervals that pass between two looks, and have passed */
     uint64_t near, far;         /* uses seen before the last look, local and remote */
@@ -195,10 +201,11 @@ static unsigned scan_group(struct source *s, uint64_t group)
 {
     struct flash *f = s->own;
     uint64_t frame = group * FRAMEMAP_GROUP, end = frame + FRAMEMAP_GROUP;
-    unsigned changed = 0;
+    unsigned changed = 0, span = f->ticks - f->looked[group];
 
     if (end > f->frames.nframes)
         end = f->frames.nframes;
+    f->looked[group] = f->ticks;
     for (; frame < end; frame++) {
         uint16_t sum;
 
@@ -210,6 +217,8 @@ static unsigned scan_group(struct source *s, uint64_t group)
         count(s, frame, sum);
         changed++;
     }
+    f->counts += changed;
+    f->spans += (uint64_t)changed * span;
     return changed;
 }
 
@@ -219,6 +228,9 @@ static void scan(struct source *s, uint64_t until_ns)
     struct flash *f = s->own;
     unsigned work = 0;
 
+    f->spans = f->counts = 0;
+    s->traffic.passed = f->ticks - f->scanned;
+    f->scanned = f->ticks;
     while (f->left) {
         uint64_t group = f->cursor;
 
@@ -233,15 +245,20 @@ static void scan(struct source *s, uint64_t until_ns)
         if (framemap_clock() >= until_ns)
             break;
     }
+    s->traffic.span = f->counts ? (uint32_t)((f->spans + f->counts / 2) / f->counts) : 0;
 }
 
 /* The machine's counters have been zeroed: so are the copies. */
 static void begin_anew(struct flash *f)
 {
     (void)madvise(f->old, f->h->pages * f->nnodes * sizeof(*f->old), MADV_DONTNEED);
-    for (uint64_t g = 0; g < f->groups; g++)
+    for (uint64_t g = 0; g < f->groups; g++) {
         for (uint64_t i = 0; f->frames.group[g] && i < FRAMEMAP_GROUP; i++)
             f->frames.frame[g * FRAMEMAP_GROUP + i].mark = 0;
+        f->looked[g] = f->ticks;
+    }
+    f->scanned = f->ticks;
+    f->ticks++; /* whatever is there was counted since */
 }
 
 /* All frames are to be looked at, in this interval and the next ones. */
@@ -272,16 +289,20 @@ static void end_look(struct source *s)
 static void collect(struct source *s)
 {
     struct flash *f = s->own;
+    uint32_t passed = s->traffic.passed;
     uint64_t began = framemap_clock();
     uint64_t resets = __atomic_load_n(&f->h->resets, __ATOMIC_ACQUIRE);
     uint64_t toggles = __atomic_load_n(&f->h->toggles, __ATOMIC_ACQUIRE);
+    bool on = __atomic_load_n(&f->h->on, __ATOMIC_ACQUIRE);
 
+    s->traffic.span = 0;
+    if (on || toggles != f->toggles)
+        f->ticks += passed;
     if (resets != f->resets)
         begin_anew(f);
     if (resets != f->resets || toggles != f->toggles)
         begin_look(f);
-    else if (__atomic_load_n(&f->h->on, __ATOMIC_ACQUIRE) && !f->left &&
-             f->paused++ >= f->pause)
+    else if (on && !f->left && f->paused++ >= f->pause)
         begin_look(f);
     f->resets = resets;
     f->toggles = toggles;
@@ -329,6 +350,7 @@ static void stop(struct source *s)
     if (f->h && f->old)
         munmap(f->old, f->h->pages * f->nnodes * sizeof(*f->old));
     flash_close(f->h);
+    free(f->looked);
     free(f);
     s->own = NULL;
 }
@@ -361,6 +383,7 @@ static int make(struct flash *f, const struct source_spec *spec, struct err *err
         return fail_errno(err, EXIT_MEMORY, errno, "the copy of the machine's counters: mmap");
     }
     f->groups = (top / MEMSYS_PAGE + FRAMEMAP_GROUP - 1) / FRAMEMAP_GROUP;
+    f->looked = xcalloc(f->groups, sizeof(*f->looked));
     return framemap_init(&f->frames, spec->pager, top / MEMSYS_PAGE, err);
 }
 
