@@ -245,9 +245,9 @@ struct policy_bet {
 /* Which gains came. */
 struct policy_outcome {
     struct policy_bet bet[OUTCOME_BETS];
-    uint32_t believed
-        [GAIN_KINDS]; /* permille of gains that are expected to come while a bet lasts, */
-    uint32_t lasting[GAIN_KINDS]; /* and after that: of those in its second half */
+    /* permille of gains that came while bets lasted, on average, and of those in their second half;
+     * negative: more was lost */
+    int32_t believed[GAIN_KINDS], lasting[GAIN_KINDS];
     uint32_t of[GAIN_KINDS];      /* bets open, by kind */
     uint32_t settled[GAIN_KINDS]; /* and closed, up to some */
     bool counted;                 /* something was, in this interval */

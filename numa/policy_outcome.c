@@ -5,17 +5,18 @@
  * if that is sooner, compared to what was expected.  Gains are believed in by the share that came, each
  * kind by itself: where programs end long before tune.horizon is over, or use comes in bursts, less is
  * done, and only what repays sooner.  What lies beyond the time that bets last is believed in by the share
- * that came in their second half: use that ends is not believed to go on.  While no bet of a kind is open
- * belief returns, so that it is tried again.
+ * that came in their second half: use that ends is not believed to go on; before any was seen, little is.
+ * While no bet of a kind is open belief returns, so that it is tried again.
  *
  * The uses that tell: of a page that went nearer to a node, those by that node, less those by the one that
  * it left, for which it is far now; of a replica, those by its node; of a page whose memory was too busy,
- * all.
+ * all.  More can be lost than gained: averages count that, so that moves which gain as often as they lose
+ * are worth nothing.
  *
  * All bets last equally long, or short ones would be made more often.  While nothing is counted time
  * stands still for them: a guest that rests does not end what it does.  Where the source ages counts by itself (in->keep_age) they do not tell, and all
  * is believed; so does a policy that asks for no gain (ops->blind).
- * State: struct policy_outcome.  Invariant: 1 <= believed, lasting <= OUTCOME_WHOLE.
+ * State: struct policy_outcome.  Invariant: -OUTCOME_WHOLE <= believed, lasting <= OUTCOME_WHOLE.
  */
 #include "numa/policy_judge.h"
 
@@ -25,8 +26,11 @@ enum {
     WEIGHT = 16,   /* a bet moves belief by one part in so many; the first */
                    /* ones, of which that is the mean, by more */
     RETURN = 2048, /* and an interval without bets */
-    MORE = 2,      /* a bet comes so many times over, at most */
-    WATCHED = 4,   /* intervals before a replica has to be there: it is watched first */
+    MORE = 2,      /* a bet comes, or is lost, so many times over, at most */
+    UNSEEN =
+        100, /* permille of gains beyond a bet's time that are believed before any was seen */
+    LITTLE = 30, /* permille */
+    WATCHED = 4, /* intervals before a replica has to be there: it is watched first */
 };
 
 /* A page's uses that tell of a bet. */
@@ -63,21 +67,29 @@ static struct told told_of(const struct policy *p, const struct policy_bet *b)
     return t;
 }
 
-/* Moves belief by one part in `weight` of the way, one at least, within its bounds. */
-static void believe(uint32_t *b, uint32_t to, unsigned weight)
+/* Moves an average by one part in `weight` of the way, one at least, within its bounds. */
+static void believe(int32_t *b, int32_t to, int32_t weight)
 {
-    if (*b < to)
-        *b += (to - *b + weight - 1) / weight;
-    else
-        *b -= (*b - to + weight - 1) / weight;
-    *b = *b > OUTCOME_WHOLE ? OUTCOME_WHOLE : *b ? *b : 1;
+    int32_t round = *b < to ? weight - 1 : 1 - weight;
+
+    *b += (to - *b + round) / weight;
+    *b = *b > OUTCOME_WHOLE ? OUTCOME_WHOLE : *b < -OUTCOME_WHOLE ? -OUTCOME_WHOLE : *b;
+}
+
+/* The part of a gain that an average stands for, permille: 1 at least, or nothing would be tried.  Of a few
+ * dozen bets no average is so exact that little is not nothing. */
+static uint32_t part(int32_t average)
+{
+    return average < LITTLE ? 1 : (uint32_t)average;
 }
 
 void outcome_init(struct policy_outcome *o)
 {
     *o = (struct policy_outcome){.counted = true};
-    for (unsigned kind = 0; kind < GAIN_KINDS; kind++)
-        o->believed[kind] = o->lasting[kind] = OUTCOME_WHOLE;
+    for (unsigned kind = 0; kind < GAIN_KINDS; kind++) {
+        o->believed[kind] = OUTCOME_WHOLE;
+        o->lasting[kind] = UNSEEN;
+    }
 }
 
 enum gain outcome_kind(const struct action *a)
@@ -140,24 +152,23 @@ void outcome_drop(struct policy_outcome *o, uint64_t page)
 }
 
 /* Permille of what was expected that came. */
-static uint32_t came(int64_t got, int64_t expected)
+static int32_t came(int64_t got, int64_t expected)
 {
-    if (got <= 0)
-        return 0;
-    return got < expected * MORE ? (uint32_t)(got * OUTCOME_WHOLE / expected)
-                                 : MORE * OUTCOME_WHOLE;
+    if (got > expected * MORE)
+        got = expected * MORE;
+    if (got < -expected * MORE)
+        got = -expected * MORE;
+    return (int32_t)(got * OUTCOME_WHOLE / expected);
 }
 
 /* A bet ends, as it should or since its page is elsewhere: what came of it. */
 static void settle(struct policy *p, const struct policy_bet *b)
 {
     struct policy_outcome *o = &p->outcome;
-    unsigned weight = o->settled[b->kind] + 2;
+    int32_t weight = WEIGHT;
 
-    if (weight > WEIGHT)
-        weight = WEIGHT;
-    else
-        o->settled[b->kind]++;
+    if (o->settled[b->kind] + 2 < WEIGHT)
+        weight = (int32_t)++o->settled[b->kind] + 1;
     believe(&o->believed[b->kind], came(b->got - b->before, b->expected), weight);
     believe(&o->lasting[b->kind], came(2 * b->late, b->expected), weight);
 }
@@ -195,7 +206,8 @@ void outcome_look(struct policy *p, const struct policy_input *in)
         if (o->of[kind])
             continue;
         believe(&o->believed[kind], OUTCOME_WHOLE, RETURN);
-        believe(&o->lasting[kind], OUTCOME_WHOLE, RETURN);
+        if (o->lasting[kind] < UNSEEN)
+            believe(&o->lasting[kind], UNSEEN, RETURN);
     }
     for (unsigned i = 0; i < OUTCOME_BETS; i++)
         if (o->bet[i].open)
@@ -206,9 +218,10 @@ unsigned policy_believed(const struct policy *p, enum gain kind)
 {
     const struct policy_outcome *o = &p->outcome;
     uint64_t whole = p->tune.horizon, first = lasts(p);
-    uint64_t share = (o->believed[kind] * first + o->lasting[kind] * (whole - first)) / whole;
 
-    return share ? (unsigned)share : 1;
+    return (
+        unsigned)((part(o->believed[kind]) * first + part(o->lasting[kind]) * (whole - first)) /
+                  whole);
 }
 
 uint64_t outcome_gain(const struct policy *p, enum gain kind, uint64_t gain)

@@ -19,7 +19,7 @@ POLICY=default # its own keys say what it has
 # alive (keep_free, low_free, examine).
 eager="trigger=1,sharing=1,write=1,horizon=1000,margin=0,dominate=50,rest=1,moves=255,freeze=1,collapses=255,quick=1,\
 gate=0,keep_free=5,low_free=2,cpu=1000,burst=10,examine=4096,calm=0"
-keys_of_pager="policy=\"replicate\"; sampling=\"faults\"; policy_interval=\"100ms\"; policy_set=\"$eager\"; page_check=\"1s\""
+keys_of_pager="policy=\"replicate\"; sampling=\"faults\"; sampling_share=60; policy_interval=\"100ms\"; policy_set=\"$eager\"; page_check=\"1s\""
 
 # What the lab's own machine, with Debian's userland on it, makes of the disk: sums of files, object files.
 expect() {

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lib.sh"
 POLICY=default
 load=6
-eager='policy_interval="20ms"; policy_set="trigger=1,sharing=1,margin=0,gate=0,cpu=300"; page_check="1s"'
+eager='policy_interval="20ms"; sampling_share=60; policy_set="trigger=1,sharing=1,margin=0,gate=0,cpu=300"; page_check="1s"'
 nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
 
 # one NAME PATTERN [COMMAND...]: a guest under the command ends well; its log has the pattern in one line ('' none).

@@ -36,8 +36,10 @@ enum {
     LOOK = 128,     /* changed frames between two looks at the clock */
     SCAN_WORK = 16, /* of these, what a group costs where nothing has changed */
     QUIET = 4,      /* less than one use in so many is remote: little */
-    PAUSE_MOST = 7, /* intervals */
-    NODE_NONE = -1  /* a node of the host that is none of the guest's */
+    PAUSE_SOME = 7, /* intervals */
+    STILL = 8,      /* less than one in so many: very little */
+    PAUSE_MOST = 31,
+    NODE_NONE = -1 /* a node of the host that is none of the guest's */
 };
 
 /* State. */
@@ -272,16 +274,19 @@ static void begin_look(struct flash *f)
 static void end_look(struct source *s)
 {
     struct flash *f = s->own;
-    uint64_t near = 0, far = 0;
+    uint64_t near = 0, far = 0, remote, all;
+    unsigned most;
 
     for (unsigned n = 0; n < s->spec.nnodes; n++) {
         near += s->local[n];
         far += s->remote[n];
     }
-    if (s->spec.steady || (far - f->far) * QUIET > far - f->far + near - f->near)
-        f->pause = 0;
-    else if (f->pause < PAUSE_MOST)
-        f->pause = f->pause * 2 + 1;
+    remote = far - f->far;
+    all = remote + near - f->near;
+    most = s->spec.steady || remote * QUIET > all ? 0
+           : remote * STILL > all                 ? PAUSE_SOME
+                                                  : PAUSE_MOST;
+    f->pause = f->pause * 2 + 1 < most ? f->pause * 2 + 1 : most;
     f->near = near;
     f->far = far;
 }
