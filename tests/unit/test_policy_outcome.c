@@ -227,7 +227,7 @@ static void test_nothing(void **state)
     assert_int_equal(policy_believed(&g->p, GAIN_COPY), 1);
     o->believed[GAIN_COPY] = 100;
     assert_int_equal(policy_believed(&g->p, GAIN_COPY), 100);
-    g->p.tune.horizon = 200; /* half of it beyond the bets */
+    g->p.tune.horizon = 200;                                  /* half of it beyond the bets */
     assert_int_equal(policy_believed(&g->p, GAIN_COPY), 100); /* before any was seen */
     o->lasting[GAIN_COPY] = 500;
     assert_int_equal(policy_believed(&g->p, GAIN_COPY), 300);
