@@ -14,8 +14,9 @@
  * are worth nothing.
  *
  * All bets last equally long, or short ones would be made more often.  While nothing is counted time
- * stands still for them: a guest that rests does not end what it does.  Where the source ages counts by itself (in->keep_age) they do not tell, and all
- * is believed; so does a policy that asks for no gain (ops->blind).
+ * stands still for them: a guest that rests does not end what it does.  Where the source ages counts by
+ * itself (in->keep_age) they do not tell, and there are no bets; so for a policy that asks for no gain
+ * (ops->blind).
  * State: struct policy_outcome.  Invariant: -OUTCOME_WHOLE <= believed, lasting <= OUTCOME_WHOLE.
  */
 #include "numa/policy_judge.h"
