@@ -235,7 +235,7 @@ struct policy_bet {
     int64_t got;      /* that were counted since, and */
     int64_t late;     /* of these, in the second half of the time that it lasts */
     int64_t before;   /* earlier ones that are counted again in got, as counts fade */
-    uint32_t age;     /* intervals, those left out at whose end nothing was counted */
+    uint32_t age;     /* intervals, up to the last one in which anything was counted */
     uint8_t node;     /* where it is, or has a replica */
     uint8_t from;     /* where its master was */
     uint8_t kind;     /* enum gain */

@@ -162,16 +162,25 @@ static int32_t came(int64_t got, int64_t expected)
     return (int32_t)(got * OUTCOME_WHOLE / expected);
 }
 
+/* What is expected of a bet in so many intervals. */
+static int64_t expected(const struct policy *p, const struct policy_bet *b, uint32_t intervals)
+{
+    int64_t n = b->expected * intervals / lasts(p);
+
+    return n > 0 ? n : 1;
+}
+
 /* A bet ends, as it should or since its page is elsewhere: what came of it. */
 static void settle(struct policy *p, const struct policy_bet *b)
 {
     struct policy_outcome *o = &p->outcome;
+    uint32_t age = b->age > lasts(p) ? b->age : lasts(p);
     int32_t weight = WEIGHT;
 
     if (o->settled[b->kind] + 2 < WEIGHT)
         weight = (int32_t)++o->settled[b->kind] + 1;
-    believe(&o->believed[b->kind], came(b->got - b->before, b->expected), weight);
-    believe(&o->lasting[b->kind], came(2 * b->late, b->expected), weight);
+    believe(&o->believed[b->kind], came(b->got - b->before, expected(p, b, age)), weight);
+    believe(&o->lasting[b->kind], came(b->late, expected(p, b, age - lasts(p) / 2)), weight);
 }
 
 /* Counts for a bet; at its end, or when the page is not there any more, sees what came of it. */
@@ -182,18 +191,30 @@ static void look_at(struct policy *p, const struct policy_input *in, struct poli
                  (page.home == b->node || page.replicas >> b->node & 1);
     bool stays = there || (b->kind == GAIN_COPY && b->age < WATCHED);
 
-    b->age += in->traffic.passed ? in->traffic.passed : 1;
+    if (p->outcome.counted)
+        b->age += in->traffic.passed ? in->traffic.passed : 1;
     if (there) {
         int64_t share = told_of(p, b).share;
 
         b->got += share;
         b->late += b->age > lasts(p) / 2 ? share : 0;
     }
-    if (stays && b->age < lasts(p))
+    if (stays && (!p->outcome.counted || b->age < lasts(p) || b->age < 2 * (uint64_t)p->span))
         return;
     if (there || b->kind != GAIN_COPY) /* of lost replicas: policy_collapsed() */
         settle(p, b);
     close_bet(&p->outcome, b);
+}
+
+/* No bet of a kind was open for so many intervals: it becomes worth a try again. */
+static void recover(struct policy_outcome *o, unsigned kind, uint32_t intervals)
+{
+    int32_t weight = intervals < RETURN ? (int32_t)(RETURN / (intervals ? intervals : 1)) : 1;
+
+    o->believed[kind] = o->believed[kind] < 0 ? 0 : o->believed[kind];
+    believe(&o->believed[kind], OUTCOME_WHOLE, weight);
+    if (o->lasting[kind] < UNSEEN)
+        believe(&o->lasting[kind], UNSEEN, weight);
 }
 
 void outcome_look(struct policy *p, const struct policy_input *in)
@@ -201,15 +222,11 @@ void outcome_look(struct policy *p, const struct policy_input *in)
     struct policy_outcome *o = &p->outcome;
 
     o->counted = policy_misses(p, in) && !in->keep_age;
-    if (!o->counted)
+    if (in->keep_age)
         return;
-    for (unsigned kind = 0; kind < GAIN_KINDS; kind++) {
-        if (o->of[kind])
-            continue;
-        believe(&o->believed[kind], OUTCOME_WHOLE, RETURN);
-        if (o->lasting[kind] < UNSEEN)
-            believe(&o->lasting[kind], UNSEEN, RETURN);
-    }
+    for (unsigned kind = 0; kind < GAIN_KINDS && o->counted; kind++)
+        if (!o->of[kind])
+            recover(o, kind, in->traffic.passed);
     for (unsigned i = 0; i < OUTCOME_BETS; i++)
         if (o->bet[i].open)
             look_at(p, in, &o->bet[i]);

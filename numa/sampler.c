@@ -182,6 +182,11 @@ void sampler_set(struct sampler *s, uint32_t rate)
     begin(s, rate < most ? rate : most);
 }
 
+uint64_t sampler_mean(const struct sampler *s)
+{
+    return s->rate ? (s->rate + paid_in(s, s->rate) - 1) / paid_in(s, s->rate) : 0;
+}
+
 uint64_t sampler_round(const struct sampler *s)
 {
     return s->rate ? (s->limits.pages + s->rate - 1) / s->rate * paid_in(s, s->rate) : 0;

@@ -85,6 +85,9 @@ void sampler_adapt(struct sampler *s, const struct sampler_found *found);
 /* Turns sampling off (0) or on again; from 0 it begins at the lowest rate that is not 0. */
 void sampler_set(struct sampler *s, uint32_t rate);
 
+/* Units per interval, those without a sample included: at least 1 unless the rate is 0. */
+uint64_t sampler_mean(const struct sampler *s);
+
 /* Intervals that a round takes at this rate; 0: it never ends. */
 uint64_t sampler_round(const struct sampler *s);
 

@@ -8,14 +8,14 @@
 . "$(dirname "$0")/lib.sh"
 POLICY=default
 load=6
-eager='policy_interval="20ms"; sampling_share=60; policy_set="trigger=1,sharing=1,margin=0,gate=0,cpu=300"; page_check="1s"'
+eager='policy_interval="20ms"; policy_set="trigger=1,sharing=1,margin=0,gate=0,cpu=300"; page_check="1s"'
 nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
 
 # one NAME PATTERN [COMMAND...]: a guest under the command ends well; its log has the pattern in one line ('' none).
 one() {
 	local name=$1 pattern=$2
 	shift 2
-	CON=file:$T/con/$name guest "$name" vcpus=4 views=2 'nodes=[0,1]' 'memory="96M"' 'balloon=false' "$eager" \
+	CON=file:$T/con/$name guest "$name" vcpus=4 views=2 'nodes=[0,1]' 'memory="96M"' 'balloon=false' "$eager" "sampling_share=${share:-60}" \
 		"sampling=\"${sampling:-faults}\"" "cmdline=\"console=ttyS0 quiet job=burn,log load=$load\""
 	timeout -k 5 150 "$@" $D run "$T/$name.cfg" --json </dev/null >"$T/$name.json" 2>"$T/$name.err"
 	check "$name: ended well" is $? 0 || show "$T/$name.err"
@@ -52,7 +52,7 @@ inside() {
 	sysctl -qw vm.unprivileged_userfaultfd=0
 	sampling=flash one nosource 'policy replicate is off\): '
 	sysctl -qw vm.max_map_count=400
-	one fewmaps 'raise vm.max_map_count'
+	share=200 one fewmaps 'raise vm.max_map_count'
 	sysctl -qw vm.max_map_count=65530
 	check "fewmaps: pages are copied all the same" above "$(figure fewmaps .pages.done.replicated)" 0
 	mb=$(awk '/MemFree/ { print int($4 / 1024) - 70 }' /sys/devices/system/node/node1/meminfo)

@@ -427,6 +427,8 @@ static int start_sources(struct page_loop *l, struct err *err)
                                .interval_ns = l->spec.interval_ns,
                                .cpus = l->spec.cpus,
                                .share = l->spec.sample_share,
+                               .steady =
+                                   l->policy.ops->resets, /* it counts what an interval has */
                                .low = l->spec.low,
                                .high = l->spec.high};
 
@@ -506,6 +508,7 @@ void loop_pause(struct page_loop *l, bool paused)
 {
     pthread_mutex_lock(&l->lock);
     l->paused = paused;
+    l->began_ns = 0; /* the guest rests: that is no time in which it could have used pages */
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -35,10 +35,7 @@ void source_stop(struct source *s)
 
 void source_collect(struct source *s, uint32_t passed)
 {
-    uint32_t span = (s->now += passed + 1) - s->looked;
-
-    s->traffic = (struct policy_traffic){.span = span, .passed = span};
-    s->looked = s->now;
+    s->traffic = (struct policy_traffic){.span = passed + 1, .passed = passed + 1};
     s->ops->collect(s);
 }
 

@@ -65,8 +65,6 @@ struct source {
     struct source_spec spec;
     void *own;                     /* the kind's state */
     struct policy_traffic traffic; /* of this interval */
-    uint32_t now;                  /* intervals since the start, those let pass included */
-    uint32_t looked;               /* of these, the last one in which anything was looked at */
     /* since the start; weighted, as counts are */
     uint64_t local[PAGEMAP_NODES];  /* uses by a node of pages that it has near */
     uint64_t remote[PAGEMAP_NODES]; /* and of others */

@@ -185,7 +185,7 @@ static uint64_t rate(const struct source *s)
 {
     const struct faults *f = s->own;
 
-    return (uint64_t)f->sampler.rate * PAGER_GROUP;
+    return sampler_mean(&f->sampler) * PAGER_GROUP;
 }
 
 const struct source_ops source_faults = {

@@ -238,8 +238,10 @@ static void scan(struct source *s, uint64_t until_ns)
 
         f->cursor = (group + 1) % f->groups;
         f->left--;
-        if (!f->frames.group[group])
+        if (!f->frames.group[group]) {
+            f->looked[group] = f->ticks;
             continue;
+        }
         work += SCAN_WORK + scan_group(s, group);
         if (work < LOOK)
             continue;
