@@ -28,10 +28,9 @@ enum {
                    /* ones, of which that is the mean, by more */
     RETURN = 2048, /* and an interval without bets */
     MORE = 2,      /* a bet comes, or is lost, so many times over, at most */
-    UNSEEN =
-        100, /* permille of gains beyond a bet's time that are believed before any was seen */
-    LITTLE = 30, /* permille */
-    WATCHED = 4, /* intervals before a replica has to be there: it is watched first */
+    UNSEEN = 100,  /* permille: unseen() */
+    LITTLE = 30,   /* permille */
+    WATCHED = 4,   /* intervals before a replica has to be there: it is watched first */
 };
 
 /* A page's uses that tell of a bet. */
@@ -84,12 +83,19 @@ static uint32_t part(int32_t average)
     return average < LITTLE ? 1 : (uint32_t)average;
 }
 
+/* Permille of gains beyond a bet's time that are believed before any was seen: a page that all use need
+ * only be used by somebody. */
+static int32_t unseen(unsigned kind)
+{
+    return kind == GAIN_EVEN ? OUTCOME_WHOLE : UNSEEN;
+}
+
 void outcome_init(struct policy_outcome *o)
 {
     *o = (struct policy_outcome){.counted = true};
     for (unsigned kind = 0; kind < GAIN_KINDS; kind++) {
         o->believed[kind] = OUTCOME_WHOLE;
-        o->lasting[kind] = UNSEEN;
+        o->lasting[kind] = unseen(kind);
     }
 }
 
@@ -213,8 +219,8 @@ static void recover(struct policy_outcome *o, unsigned kind, uint32_t intervals)
 
     o->believed[kind] = o->believed[kind] < 0 ? 0 : o->believed[kind];
     believe(&o->believed[kind], OUTCOME_WHOLE, weight);
-    if (o->lasting[kind] < UNSEEN)
-        believe(&o->lasting[kind], UNSEEN, weight);
+    if (o->lasting[kind] < unseen(kind))
+        believe(&o->lasting[kind], unseen(kind), weight);
 }
 
 void outcome_look(struct policy *p, const struct policy_input *in)
