@@ -398,6 +398,14 @@ static void test_pauses(void **state)
     assert_int_equal(r.source.traffic.passed, 4);
     source_collect(&r.source, 0);
     assert_int_equal(r.source.traffic.span, 0); /* nothing was used */
+    for (unsigned i = 0; i < 200; i++)
+        source_collect(&r.source, 0);
+    r.h->toggles++; /* the model was off and is on again: another time */
+    used(&r, frame, 1 - near, 5, 0);
+    source_collect(&r.source, 0);
+    used(&r, frame, 1 - near, 5, 0);
+    source_collect(&r.source, 0);
+    assert_int_equal(seen(&r, 100, 1 - near), SEEN(29, 0));
     drop(&r);
 }
 

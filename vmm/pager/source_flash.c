@@ -286,7 +286,7 @@ static void end_look(struct source *s)
     remote = far - f->far;
     all = remote + near - f->near;
     most = s->spec.steady || remote * QUIET > all ? 0
-           : remote * STILL > all                 ? PAUSE_SOME
+           : !all || remote * STILL > all         ? PAUSE_SOME
                                                   : PAUSE_MOST;
     f->pause = f->pause * 2 + 1 < most ? f->pause * 2 + 1 : most;
     f->near = near;
@@ -307,9 +307,10 @@ static void collect(struct source *s)
         f->ticks += passed;
     if (resets != f->resets)
         begin_anew(f);
-    if (resets != f->resets || toggles != f->toggles)
+    if (resets != f->resets || toggles != f->toggles) {
+        f->pause = 0; /* what was found before says nothing of what comes */
         begin_look(f);
-    else if (on && !f->left && f->paused++ >= f->pause)
+    } else if (on && !f->left && f->paused++ >= f->pause)
         begin_look(f);
     f->resets = resets;
     f->toggles = toggles;
