@@ -378,9 +378,13 @@ static void test_pauses(void **state)
     make(&r, plain, 1);
     r.source.spec.steady = false;
     frame = touch(&r, 0, 100);
-    for (unsigned i = 0; i < 200; i++)
+    for (unsigned i = 0; i < ROUND; i++)
         source_collect(&r.source, 0);
     near = pagemap_get(r.pager.map, 100).node;
+    for (unsigned i = 0; i < 200 || r.source.traffic.span; i++) {
+        used(&r, frame, near, 1, 0);
+        source_collect(&r.source, 0);
+    }
     used(&r, frame, 1 - near, 9, 0);
     while (!seen(&r, 100, 1 - near) && calls++ < 64)
         source_collect(&r.source, 0);
