@@ -59,9 +59,7 @@ unsigned policy_home(const struct policy *p, uint64_t page, uint64_t pages, unsi
 
 uint64_t judge_seen(const struct policy *p, uint64_t count)
 {
-    uint64_t bits = (uint64_t)p->fade * p->span;
-
-    return bits && bits < COUNTERS_FORGET ? count - (count >> bits) : count;
+    return judge_fades(count, (uint64_t)p->fade * p->span);
 }
 
 unsigned judge_serves(const struct policy *p, const struct policy_page *page, unsigned node)

@@ -42,6 +42,12 @@ int64_t judge_gain_move(const struct policy *p, const struct policy_judge *j, un
 /* ns saved per interval if the node of entry i of use had a copy of its own; never negative. */
 uint64_t judge_gain_copy(const struct policy *p, const struct policy_judge *j, unsigned i);
 
+/* What a count loses that fades by so many bits; all of it for COUNTERS_FORGET, and for 0. */
+static inline uint64_t judge_fades(uint64_t count, uint64_t bits)
+{
+    return bits && bits < COUNTERS_FORGET ? count - (count >> bits) : count;
+}
+
 /* What one look adds to a count that fades, if all find as much: of p->span intervals. */
 uint64_t judge_seen(const struct policy *p, uint64_t count);
 

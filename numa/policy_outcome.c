@@ -42,11 +42,9 @@ struct told {
 
 static void tell(const struct policy *p, struct told *t, uint64_t count, int64_t sign)
 {
-    uint64_t fades = p->fade < COUNTERS_FORGET ? count >> p->fade : 0;
-
     t->count += sign * (int64_t)count;
     t->seen += sign * (int64_t)judge_seen(p, count);
-    t->share += sign * (int64_t)(count - fades);
+    t->share += sign * (int64_t)judge_fades(count, p->fade);
 }
 
 /* What was counted for a bet's page. */
@@ -230,8 +228,8 @@ void outcome_look(struct policy *p, const struct policy_input *in)
     o->counted = policy_misses(p, in) && !in->keep_age;
     if (in->keep_age)
         return;
-    for (unsigned kind = 0; kind < GAIN_KINDS && o->counted; kind++)
-        if (!o->of[kind])
+    for (unsigned kind = 0; kind < GAIN_KINDS; kind++)
+        if (o->counted && !o->of[kind])
             recover(o, kind, in->traffic.passed);
     for (unsigned i = 0; i < OUTCOME_BETS; i++)
         if (o->bet[i].open)
@@ -241,11 +239,10 @@ void outcome_look(struct policy *p, const struct policy_input *in)
 unsigned policy_believed(const struct policy *p, enum gain kind)
 {
     const struct policy_outcome *o = &p->outcome;
-    uint64_t whole = p->tune.horizon, first = lasts(p);
+    uint64_t whole = p->tune.horizon, first = lasts(p), sum;
 
-    return (
-        unsigned)((part(o->believed[kind]) * first + part(o->lasting[kind]) * (whole - first)) /
-                  whole);
+    sum = part(o->believed[kind]) * first + part(o->lasting[kind]) * (whole - first);
+    return (unsigned)(sum / whole);
 }
 
 uint64_t outcome_gain(const struct policy *p, enum gain kind, uint64_t gain)

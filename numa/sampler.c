@@ -184,7 +184,9 @@ void sampler_set(struct sampler *s, uint32_t rate)
 
 uint64_t sampler_mean(const struct sampler *s)
 {
-    return s->rate ? (s->rate + paid_in(s, s->rate) - 1) / paid_in(s, s->rate) : 0;
+    uint64_t n = paid_in(s, s->rate);
+
+    return (s->rate + n - 1) / n;
 }
 
 uint64_t sampler_round(const struct sampler *s)

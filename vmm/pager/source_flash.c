@@ -55,8 +55,8 @@ struct flash {
     uint32_t ticks;         /* intervals in which the machine counted */
     uint32_t *looked;       /* of these, the last in which each group was looked at, */
     uint32_t scanned;       /* and in which any was */
-    uint64_t spans,
-        counts; /* in this interval: frames that changed, with and without their time */
+    uint64_t changed;       /* frames, in this interval */
+    uint64_t spans;         /* of these, intervals since each was last looked at, summed up */
     uint64_t resets, toggles;   /* of the header when last looked at */
     unsigned pause, paused;     /* intervals that pass between two looks, and have passed */
     uint64_t near, far;         /* uses seen before the last look, local and remote */
@@ -219,7 +219,7 @@ static unsigned scan_group(struct source *s, uint64_t group)
         count(s, frame, sum);
         changed++;
     }
-    f->counts += changed;
+    f->changed += changed;
     f->spans += (uint64_t)changed * span;
     return changed;
 }
@@ -230,7 +230,7 @@ static void scan(struct source *s, uint64_t until_ns)
     struct flash *f = s->own;
     unsigned work = 0;
 
-    f->spans = f->counts = 0;
+    f->spans = f->changed = 0;
     s->traffic.passed = f->ticks - f->scanned;
     f->scanned = f->ticks;
     while (f->left) {
@@ -249,7 +249,7 @@ static void scan(struct source *s, uint64_t until_ns)
         if (framemap_clock() >= until_ns)
             break;
     }
-    s->traffic.span = f->counts ? (uint32_t)((f->spans + f->counts / 2) / f->counts) : 0;
+    s->traffic.span = f->changed ? (uint32_t)((f->spans + f->changed / 2) / f->changed) : 0;
 }
 
 /* The machine's counters have been zeroed: so are the copies. */
