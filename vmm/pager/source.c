@@ -39,6 +39,13 @@ void source_collect(struct source *s, uint32_t passed)
     s->ops->collect(s);
 }
 
+void source_acted(struct source *s, const struct action *acts, unsigned n, uint64_t took_ns)
+{
+    s->acted_ns += took_ns;
+    if (s->ops->acted)
+        s->ops->acted(s, acts, n);
+}
+
 bool source_saw(struct source *s, uint64_t gfn, struct node_use use)
 {
     struct page_info u = pagemap_get(pager_map(s->spec.pager), gfn);

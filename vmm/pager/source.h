@@ -69,6 +69,7 @@ struct source {
     uint64_t local[PAGEMAP_NODES];  /* uses by a node of pages that it has near */
     uint64_t remote[PAGEMAP_NODES]; /* and of others */
     uint64_t writes;                /* of both */
+    uint64_t acted_ns;              /* CPU time that actions took, since the start */
 };
 
 /* All kinds, ended by NULL; the first is the default. */
@@ -84,6 +85,9 @@ void source_stop(struct source *s);
 
 /* An interval is over, after some that were let pass: begins with traffic of none and collects. */
 void source_collect(struct source *s, uint32_t passed);
+
+/* The pager did, or tried, these actions just now, and this is the CPU time they took. */
+void source_acted(struct source *s, const struct action *acts, unsigned n, uint64_t took_ns);
 
 /* A node used a page.  True: it has it near. */
 bool source_saw(struct source *s, uint64_t gfn, struct node_use use);

@@ -13,8 +13,9 @@
  * The frame's number says on which node it is, so the page map learns where masters are.
  *
  * Cost: at most spec.share of the guest's CPU time; what is not reached in an interval comes in
- * the next, with all its counts.  While little is remote, intervals pass between two looks.  The
- * policy is told of how many intervals counts are, on average.
+ * the next, with all its counts.  While little is remote, or looking takes longer than what is done
+ * because of it, intervals pass between two looks.  The policy is told of how many intervals counts
+ * are, on average.
  * Numbers are the machine's: whole, but not of one moment.  Threads: source.h.
  */
 #include <errno.h>
@@ -59,6 +60,8 @@ struct flash {
     uint64_t spans;         /* of these, intervals since each was last looked at, summed up */
     uint64_t resets, toggles;   /* of the header when last looked at */
     unsigned pause, paused;     /* intervals that pass between two looks, and have passed */
+    uint64_t spent_ns;          /* CPU time of this look */
+    uint64_t acted_ns;          /* of actions, until the last one ended */
     uint64_t near, far;         /* uses seen before the last look, local and remote */
     unsigned nnodes;            /* of the machine */
     int8_t index[MEMSYS_NODES]; /* our node of each of the machine's */
@@ -272,7 +275,21 @@ static void begin_look(struct flash *f)
     f->paused = 0;
 }
 
-/* They have been.  While little is remote they are looked at ever more seldom. */
+/* Intervals that may pass until the next look, after one that found so many uses.  What looking takes may
+ * be as much as what is done because of it. */
+static unsigned may_pass(const struct source *s, uint64_t remote, uint64_t all)
+{
+    const struct flash *f = s->own;
+    bool dear = f->spent_ns > s->acted_ns - f->acted_ns;
+
+    if (s->spec.steady)
+        return 0;
+    if (all && (dear || remote * STILL <= all))
+        return PAUSE_MOST;
+    return remote * QUIET > all ? 0 : PAUSE_SOME;
+}
+
+/* They have been. */
 static void end_look(struct source *s)
 {
     struct flash *f = s->own;
@@ -285,12 +302,12 @@ static void end_look(struct source *s)
     }
     remote = far - f->far;
     all = remote + near - f->near;
-    most = s->spec.steady || remote * QUIET > all ? 0
-           : !all || remote * STILL > all         ? PAUSE_SOME
-                                                  : PAUSE_MOST;
+    most = may_pass(s, remote, all);
     f->pause = f->pause * 2 + 1 < most ? f->pause * 2 + 1 : most;
     f->near = near;
     f->far = far;
+    f->spent_ns = 0;
+    f->acted_ns = s->acted_ns;
 }
 
 static void collect(struct source *s)
@@ -300,7 +317,7 @@ static void collect(struct source *s)
     uint64_t began = framemap_clock();
     uint64_t resets = __atomic_load_n(&f->h->resets, __ATOMIC_ACQUIRE);
     uint64_t toggles = __atomic_load_n(&f->h->toggles, __ATOMIC_ACQUIRE);
-    bool on = __atomic_load_n(&f->h->on, __ATOMIC_ACQUIRE);
+    bool on = __atomic_load_n(&f->h->on, __ATOMIC_ACQUIRE), looks;
 
     s->traffic.span = 0;
     if (on || toggles != f->toggles)
@@ -315,11 +332,12 @@ static void collect(struct source *s)
     f->resets = resets;
     f->toggles = toggles;
     framemap_refresh(&f->frames, began + f->budget_ns / 2);
-    if (f->left) {
+    looks = f->left > 0;
+    if (looks)
         scan(s, began + f->budget_ns);
-        if (!f->left)
-            end_look(s);
-    }
+    f->spent_ns += framemap_clock() - began;
+    if (looks && !f->left)
+        end_look(s);
     s->traffic.part = f->left > 0;
 }
 
