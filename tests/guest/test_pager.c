@@ -14,6 +14,7 @@
 #include "numa/counters.h"
 #include "numa/policy.h"
 #include "tests/guest/pages_rig.h"
+#include "vmm/pager/private.h"
 
 #include <cmocka.h> /* last: its fail() is a macro */
 
@@ -117,12 +118,10 @@ static void page_goes_round(void **state)
 }
 
 /* Blocks: whole ones, split ones, formed again; three nodes, of which one has two views. */
-static void block_goes_round(void **state)
+static void round_of_a_block(struct pages_rig *r)
 {
-    struct pages_rig *r = rig_new(&four_views, PAGES_READER);
     uint64_t gfn = RIG_SPARE_GFN, n = PAGEMAP_BLOCK;
 
-    (void)state;
     rig_start(r);
     memset(mem_at(&r->m.mem, gfn << 12, n << 12, MEM_READ), 0x5a, n << 12);
     assert_int_equal(pager_replicate(r->p, gfn, n, 1), n);
@@ -150,6 +149,50 @@ static void block_goes_round(void **state)
             assert_int_equal(seen_by(r, v, (gfn << 12) + i), 0x5a);
     assert_int_equal(stats(r).replicas, 0);
     rig_stop(r);
+}
+
+static void block_goes_round(void **state)
+{
+    struct pages_rig *r = rig_new(&four_views, PAGES_READER);
+
+    (void)state;
+    round_of_a_block(r);
+    rig_free(r);
+}
+
+/* Whether a view's guard takes a block for one that is mapped page by page. */
+static bool split_in(const struct pages_rig *r, unsigned view, uint64_t gfn)
+{
+    return r->p->guard[view].split[gfn / PAGEMAP_BLOCK / 64] >> gfn / PAGEMAP_BLOCK % 64 & 1;
+}
+
+/* The same where the kernel's word that pages are protected has to be checked (Linux before 6.5): once
+ * for each block, and again after all of it was mapped anew. */
+static void word_is_checked(void **state)
+{
+    struct pages_rig *r = rig_new(&four_views, PAGES_READER);
+    uint64_t gfn = RIG_SPARE_GFN + 2 * PAGEMAP_BLOCK;
+
+    (void)state;
+    for (unsigned v = 0; v < 4; v++)
+        r->p->guard[v].true_word = false;
+    round_of_a_block(r);
+    for (unsigned v = 0; v < 4; v++)
+        assert_false(split_in(r, v, gfn));
+    assert_int_equal(pager_replicate(r->p, gfn + 3, 1, 1), 1);
+    assert_int_equal(pager_replicate(r->p, gfn + 9, 1, 2), 1);
+    for (unsigned v = 0; v < 4; v++)
+        assert_true(split_in(r, v, gfn));
+    rig_check(r);
+    assert_int_equal(pager_collapse(r->p, gfn, PAGEMAP_BLOCK), 2);
+    assert_true(split_in(r, 0, gfn));
+    assert_true(pager_form(r->p, gfn));
+    assert_int_equal(pager_replicate(r->p, gfn, PAGEMAP_BLOCK, 1), PAGEMAP_BLOCK);
+    rig_check(r);
+    assert_int_equal(pager_collapse(r->p, gfn, PAGEMAP_BLOCK), PAGEMAP_BLOCK);
+    for (unsigned v = 0; v < 4; v++)
+        assert_int_equal(split_in(r, v, gfn), r->p->spec.view_node[v] != 1);
+    rig_check(r);
     rig_free(r);
 }
 
@@ -489,8 +532,8 @@ int main(void)
         cmocka_unit_test(string_io),           cmocka_unit_test(string_io_on_vcpu),
         cmocka_unit_test(changing_code),       cmocka_unit_test(device_writes),
         cmocka_unit_test(pinned_pages_stay),   cmocka_unit_test(nodes_are_real),
-        cmocka_unit_test(few_mappings),        cmocka_unit_test(no_memory),
-        cmocka_unit_test(nothing_is_left),
+        cmocka_unit_test(few_mappings),        cmocka_unit_test(word_is_checked),
+        cmocka_unit_test(no_memory),           cmocka_unit_test(nothing_is_left),
     };
 
     if (access("/dev/kvm", R_OK | W_OK)) {

@@ -197,6 +197,27 @@ static void written_pages_are_not_copied(void **state)
     rig_free(r);
 }
 
+/* Neighbours are watched together, in whatever order they were asked for, and those alone. */
+static void neighbours_are_watched(void **state)
+{
+    struct pages_rig *r = sampled(true);
+    const unsigned order[] = {4, 2, 9, 3, 1, 10};
+    struct action a[6];
+
+    (void)state;
+    for (unsigned k = 0; k < 2; k++) {
+        for (unsigned i = 0; i < 6; i++)
+            a[i] = (struct action){
+                .page = RIG_SPARE_GFN + order[i], .act = ACT_REPLICATE, .node = 1};
+        assert_int_equal(pager_act(r->p, a, 6), 6 * k);
+        for (unsigned i = 0; i < 12; i++)
+            assert_int_equal(pager_unwritten(r->p, RIG_SPARE_GFN + i),
+                             (i > 0 && i < 5) || i == 9 || i == 10);
+        rig_check(r);
+    }
+    rig_free(r);
+}
+
 /* Takes touches of the spare pages: of how many it is true, of how many guessed. */
 static void take_spare(struct pages_rig *r, unsigned *real, unsigned *beside)
 {
@@ -245,6 +266,7 @@ int main(void)
         cmocka_unit_test(nothing_is_lost),
         cmocka_unit_test(silence_is_told_of),
         cmocka_unit_test(written_pages_are_not_copied),
+        cmocka_unit_test(neighbours_are_watched),
         cmocka_unit_test(one_touch_tells_of_a_group),
     };
 

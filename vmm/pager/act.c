@@ -84,6 +84,29 @@ static unsigned move_some(struct pager *p, const struct action *a, unsigned n)
     return k;
 }
 
+/* Pages of the actions from the first on that are one after the other; *count: how many actions. */
+static uint64_t neighbours(const struct action *a, unsigned n, unsigned *count)
+{
+    uint64_t end = action_gfn(a) + action_pages(a);
+    unsigned k = 1;
+
+    for (; k < n && policy_joins(&a[k - 1], &a[k]); k++)
+        end += action_pages(&a[k]);
+    *count = k;
+    return end - action_gfn(a);
+}
+
+/* Has pages watched, neighbours together. */
+static void watch_all(struct pager *p, struct action *acts, unsigned n)
+{
+    policy_order(acts, n);
+    for (unsigned i = 0, count; i < n; i += count) {
+        uint64_t pages = neighbours(&acts[i], n - i, &count);
+
+        pager_watch(p, action_gfn(&acts[i]), pages);
+    }
+}
+
 /* Takes replications of pages that are yet to be watched out of n actions and has them watched; how
  * many are left.  The others stand behind. */
 static unsigned only_unwritten(struct pager *p, struct action *acts, unsigned n)
@@ -101,8 +124,7 @@ static unsigned only_unwritten(struct pager *p, struct action *acts, unsigned n)
         acts[i] = acts[--left];
         acts[left] = t;
     }
-    for (unsigned i = left; i < n; i++)
-        pager_watch(p, action_gfn(&acts[i]));
+    watch_all(p, &acts[left], n - left);
     return left;
 }
 
@@ -112,15 +134,14 @@ unsigned pager_act(struct pager *p, struct action *acts, unsigned n)
 
     n = only_unwritten(p, acts, n);
     policy_order(acts, n);
-    for (unsigned i = 0, next; i < n; i = next) {
-        uint64_t end = action_gfn(&acts[i]) + action_pages(&acts[i]);
+    for (unsigned i = 0, count; i < n; i += count) {
+        uint64_t pages;
 
-        next = i + move_some(p, &acts[i], n - i);
-        if (next > i)
+        count = move_some(p, &acts[i], n - i);
+        if (count)
             continue;
-        for (next = i + 1; next < n && policy_joins(&acts[next - 1], &acts[next]); next++)
-            end += action_pages(&acts[next]);
-        act_on(p, &acts[i], end - action_gfn(&acts[i]));
+        pages = neighbours(&acts[i], n - i, &count);
+        act_on(p, &acts[i], pages);
     }
     for (unsigned i = 0; i < n; i++)
         if (holds(p, &acts[i])) {

@@ -297,14 +297,14 @@ static bool can_replicate(const struct page_info *u, unsigned node)
     return u->state != PAGE_SHARED && u->node != node && !(u->replicas >> node & 1);
 }
 
-/* Protects a run in every view, or opens it again. */
+/* Protects a run in every view, where it was watched before as a rule, or opens it again. */
 static int protect_all(struct pager *p, const struct run *r, bool on)
 {
     uint64_t gpa = r->gfn << PAGE_SHIFT, len = r->n << PAGE_SHIFT;
     int e = 0;
 
     for (unsigned v = 0; v < p->nviews && !e; v++)
-        e = on ? guard_protect(&p->guard[v], gpa, len) : guard_open(&p->guard[v], gpa, len);
+        e = on ? guard_protect_again(&p->guard[v], gpa, len) : guard_open(&p->guard[v], gpa, len);
     return e;
 }
 

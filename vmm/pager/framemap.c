@@ -281,21 +281,25 @@ static unsigned read_chunk(struct framemap *m, uint64_t chunk)
     return l.fresh;
 }
 
-/* Reads what all mappings have of pages within a chunk; if one is to be found later has it read
- * again. */
-static void read_changed(struct framemap *m, uint64_t gfn, unsigned n)
+/* Reads where pages within a chunk are after an action: masters in the alias, through which they were
+ * moved and copied; replicas where a new one is.  If one is to be found later has all read again.
+ * Before Linux 6.6 reading a page's entry costs as much as reading all up to the end of its 2 MiB. */
+static void read_changed(struct framemap *m, const struct action *a, uint64_t gfn, unsigned n)
 {
     const struct pager *p = m->pager;
     struct look l = {.gfn = gfn, .n = n, .tell = true};
 
-    for (unsigned v = 0; v < p->nviews; v++)
-        read_mapping(m, p->spec.mem->view[v], p->spec.view_node[v], &l);
+    for (unsigned v = 0; v < p->nviews && a->act == ACT_REPLICATE; v++)
+        if (p->spec.view_node[v] == a->node)
+            read_mapping(m, p->spec.mem->view[v], a->node, &l);
+    l.seen = 0;
     read_mapping(m, p->spec.mem->alias, -1, &l);
     if (l.missing || !complete(&l))
         again(m, chunk_of(m, gfn), AFTER_FOUND);
 }
 
-void framemap_changed(struct framemap *m, uint64_t gfn, uint64_t n)
+/* The same for any number of pages. */
+static void changed(struct framemap *m, const struct action *a, uint64_t gfn, uint64_t n)
 {
     uint64_t end = gfn + clip(m->pager, gfn, n);
 
@@ -304,7 +308,7 @@ void framemap_changed(struct framemap *m, uint64_t gfn, uint64_t n)
         part = FRAMEMAP_CHUNK - (unsigned)(gfn % FRAMEMAP_CHUNK);
         if (part > end - gfn)
             part = (unsigned)(end - gfn);
-        read_changed(m, gfn, part);
+        read_changed(m, a, gfn, part);
     }
 }
 
@@ -313,9 +317,9 @@ void framemap_acted(struct framemap *m, const struct action *acts, unsigned n)
     for (unsigned i = 0, next; i < n; i = next) {
         uint64_t gfn = action_gfn(&acts[i]), pages = action_pages(&acts[i]);
 
-        for (next = i + 1; next < n && action_gfn(&acts[next]) == gfn + pages; next++)
+        for (next = i + 1; next < n && policy_joins(&acts[next - 1], &acts[next]); next++)
             pages += action_pages(&acts[next]);
-        framemap_changed(m, gfn, pages);
+        changed(m, &acts[i], gfn, pages);
     }
 }
 

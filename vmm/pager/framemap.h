@@ -6,8 +6,9 @@
  *
  * Nobody tells when a page gets a frame or loses it, and reading all page tables in each interval
  * would cost more than sampling may.  So chunks of pages are read
- *   - when the pager has changed something there (framemap_changed); a few times over where a
- *     view has no entry for a page before it is used again,
+ *   - when the pager has changed something there (framemap_acted): the alias, through which it did
+ *     that, and views that have a new replica; all of a chunk, a few times over, where one of these
+ *     has no entry for a page before it is used again,
  *   - in rotation: slowly; faster the more pages of the store are in no mapping that was read; and as
  *     fast as the budget allows when somebody else has moved pages or many have left the store,
  *   - when what is known of a frame that was used is old, or contradicts the page map.
@@ -102,10 +103,8 @@ bool framemap_find(struct framemap *m, uint64_t frame, uint64_t *gfn);
  * is it still true? */
 bool framemap_confirm(struct framemap *m, uint64_t frame);
 
-/* The pager has changed pages: reads where they are now, and found() hears of all. */
-void framemap_changed(struct framemap *m, uint64_t gfn, uint64_t n);
-
-/* The same for those that n actions are about; neighbours, one behind the other, at once. */
+/* The pager did, or tried, these actions: reads where their pages are now, neighbours at once, and
+ * found() hears of all. */
 void framemap_acted(struct framemap *m, const struct action *acts, unsigned n);
 
 /* CPU time of the calling thread, ns. */

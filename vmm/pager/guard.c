@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -40,7 +41,7 @@
 
 #define PM_UFFD_WP (1ull << 57) /* of /proc/self/pagemap: write-protected by userfaultfd */
 
-enum { MESSAGES = 16, AGAIN_MAX = 100000, GUARD_PAGE = 4096 };
+enum { MESSAGES = 16, AGAIN_MAX = 100000, GUARD_PAGE = 4096, BLOCK = 2 << 20 };
 
 /* ---- the descriptor ---- */
 
@@ -78,7 +79,8 @@ static int enrol(const struct guard *g, uint64_t gpa, uint64_t len)
     return on_range(g, UFFDIO_REGISTER, &r);
 }
 
-/* Whether every page of a range is write-protected, as /proc/self/pagemap says. */
+/* Whether every page of a range is write-protected, as /proc/self/pagemap says.  Before Linux 6.6 reading
+ * one of its words costs as much as reading those of all pages up to the end of the 2 MiB. */
 static bool is_protected(const struct guard *g, uint64_t gpa, uint64_t len)
 {
     uint64_t word[64], at = address(g, gpa) / GUARD_PAGE, end = at + len / GUARD_PAGE;
@@ -95,9 +97,36 @@ static bool is_protected(const struct guard *g, uint64_t gpa, uint64_t len)
 }
 
 /*
+ * Blocks of 2 MiB that the view's page table maps page by page.  They stay so: the kernel gives a page
+ * table back when all of a block is mapped anew, and never where writes are reported.
+ */
+
+static bool all_split(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    for (uint64_t b = gpa / BLOCK; b <= (gpa + len - 1) / BLOCK; b++)
+        if (!(g->split[b / 64] >> b % 64 & 1))
+            return false;
+    return true;
+}
+
+static void set_split(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    for (uint64_t b = gpa / BLOCK; b <= (gpa + len - 1) / BLOCK; b++)
+        g->split[b / 64] |= UINT64_C(1) << b % 64;
+}
+
+/* A range is about to be mapped anew. */
+static void forget_split(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    for (uint64_t b = (gpa + BLOCK - 1) / BLOCK; (b + 1) * BLOCK <= gpa + len; b++)
+        g->split[b / 64] &= ~(UINT64_C(1) << b % 64);
+}
+
+/*
  * Write-protects a range or not; the latter wakes who waited.  Before Linux 6.5 the kernel may say
  * that it has protected pages and has not: it splits a 2 MiB page by unmapping it, a fault maps it
- * again meanwhile, and what is mapped by 2 MiB is then passed over.  So we look, and do it again.
+ * again meanwhile, and what is mapped by 2 MiB is then passed over.  So we look, and do it again;
+ * where pages are protected the block was split, and need not be looked at another time.
  */
 static int protect(const struct guard *g, uint64_t gpa, uint64_t len, bool on)
 {
@@ -108,8 +137,12 @@ static int protect(const struct guard *g, uint64_t gpa, uint64_t len, bool on)
                                         .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
 
         r = on_range(g, UFFDIO_WRITEPROTECT, &w);
-        if (r || !on || g->true_word || is_protected(g, gpa, len))
+        if (r || !on || g->true_word || all_split(g, gpa, len))
             return r;
+        if (is_protected(g, gpa, len)) {
+            set_split(g, gpa, len);
+            return 0;
+        }
     }
     return -EBUSY;
 }
@@ -142,14 +175,25 @@ int guard_protect(const struct guard *g, uint64_t gpa, uint64_t len)
     return protect(g, gpa, len, true);
 }
 
+int guard_protect_again(const struct guard *g, uint64_t gpa, uint64_t len)
+{
+    return g->true_word && is_protected(g, gpa, len) ? 0 : protect(g, gpa, len, true);
+}
+
 int guard_open(const struct guard *g, uint64_t gpa, uint64_t len)
 {
     return protect(g, gpa, len, false);
 }
 
+int guard_show(const struct guard *g, uint64_t gpa, uint64_t len, int store)
+{
+    forget_split(g, gpa, len);
+    return guard_plain(&g->spec, gpa, len, PROT_READ, store);
+}
+
 int guard_map(const struct guard *g, uint64_t gpa, uint64_t len, int store)
 {
-    int r = guard_plain(&g->spec, gpa, len, PROT_READ, store);
+    int r = guard_show(g, gpa, len, store);
 
     if (!r)
         r = store == g->spec.store ? enrol(g, gpa, len) : enrol_copy(g, gpa, len);
@@ -160,6 +204,7 @@ int guard_map(const struct guard *g, uint64_t gpa, uint64_t len, int store)
 
 int guard_back(const struct guard *g, uint64_t gpa, uint64_t len, bool writable)
 {
+    forget_split(g, gpa, len);
     return guard_plain(&g->spec, gpa, len, writable ? PROT_READ | PROT_WRITE : PROT_READ,
                        g->spec.store);
 }
@@ -387,6 +432,7 @@ int guard_init(struct guard *g, const struct guard_spec *spec, struct err *err)
     if (g->uffd < 0)
         return fail_errno(err, EXIT_INTERNAL, -g->uffd,
                           "userfaultfd (needs CAP_SYS_PTRACE or access to /dev/userfaultfd)");
+    g->split = xcalloc((spec->span / BLOCK + 64) / 64, sizeof(*g->split));
     g->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (g->pagemap < 0)
         r = fail_errno(err, EXIT_INTERNAL, errno, "/proc/self/pagemap");
@@ -422,5 +468,6 @@ void guard_exit(struct guard *g)
         close(g->pagemap);
     if (g->uffd >= 0)
         close(g->uffd);
+    free(g->split);
     *g = (struct guard){.uffd = -1, .stop = -1, .pagemap = -1};
 }

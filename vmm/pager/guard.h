@@ -68,7 +68,8 @@ struct guard {
     int stop;               /* eventfd: the thread is to end */
     int pagemap;            /* /proc/self/pagemap: what is protected */
     bool threaded;          /* thread was made */
-    bool true_word;        /* what the kernel says it has protected it has (6.5; told by 6.6) */
+    bool true_word;  /* what the kernel says it has protected it has (6.5; told by 6.6) */
+    uint64_t *split; /* bit per 2 MiB of the view: mapped page by page; the pager's lock */
     bool admits_protected; /* the kernel puts a page back and protects it in one step (6.4) */
     pthread_t thread;      /* faultN */
     _Atomic int tid;       /* the kernel's number of it, once it runs; the thread writes it */
@@ -91,11 +92,18 @@ int guard_plain(const struct guard_spec *spec, uint64_t gpa, uint64_t len, int p
 /* Protects a range as it is mapped. */
 int guard_protect(const struct guard *g, uint64_t gpa, uint64_t len);
 
+/* The same, where it probably is protected: if asking is cheap, asks first, which flushes no TLB. */
+int guard_protect_again(const struct guard *g, uint64_t gpa, uint64_t len);
+
 /* Lets writers at it again, and those who waited go on. */
 int guard_open(const struct guard *g, uint64_t gpa, uint64_t len);
 
 /* Maps a range of another store, protected. */
 int guard_map(const struct guard *g, uint64_t gpa, uint64_t len, int store);
+
+/* Maps a range of any store for reading only, in one step, and protects nothing. guard_settle() must
+ * follow once it is the own store's. */
+int guard_show(const struct guard *g, uint64_t gpa, uint64_t len, int store);
 
 /* Puts a mapped range of another store into the view's page table, so that who uses it need not
  * wait for that. */

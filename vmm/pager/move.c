@@ -168,7 +168,7 @@ static int map_all(const struct pager *p, uint64_t gpa, uint64_t len, int store)
     int e = 0;
 
     for (unsigned v = 0; v < p->nviews && !e; v++)
-        e = guard_plain(&p->guard[v].spec, gpa, len, PROT_READ, store);
+        e = guard_show(&p->guard[v], gpa, len, store);
     alias_map(p, gpa, len, store);
     return e;
 }

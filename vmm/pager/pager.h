@@ -156,10 +156,10 @@ unsigned pager_touches(struct pager *p, struct pager_touch *out, unsigned most);
  * written; likewise. */
 unsigned pager_broken(struct pager *p, uint64_t *gfn, unsigned most);
 
-/* Protects a private page in all views to see whether it is written; and whether it was not since
- * then. A replica of a page that is written costs its making and its collapse, this only a fault.
+/* Protects private pages in all views to see whether they are written; and whether one was not since
+ * then.  A replica of a page that is written costs its making and its collapse, this only a fault.
  * Unwritten are also pages that are not private, and all without spec.probation. */
-void pager_watch(struct pager *p, uint64_t gfn);
+void pager_watch(struct pager *p, uint64_t gfn, uint64_t n);
 bool pager_unwritten(struct pager *p, uint64_t gfn);
 
 /* A new interval for the counts in the map. */

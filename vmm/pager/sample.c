@@ -28,6 +28,8 @@
 
 #define PAGE_BYTES (1ull << PAGE_SHIFT)
 
+enum { WATCH_MOST = 512 }; /* pages that are protected in one piece, so under the lock */
+
 /* ---- making ---- */
 
 /* Memory that is used where it is written only; NULL: none left. */
@@ -192,25 +194,44 @@ bool watch_ends(struct pager *p, uint64_t gfn)
     return true;
 }
 
-/* Protects a private page in all views; it stays private. */
-static void watch(struct pager *p, uint64_t gfn)
+/* Protects private pages in all views; they stay private. */
+static void watch(struct pager *p, uint64_t gfn, uint64_t n)
 {
     for (unsigned v = 0; v < p->nviews; v++)
-        if (guard_protect(&p->guard[v], gfn << PAGE_SHIFT, PAGE_BYTES))
-            return; /* who writes finds it open, or is told of as a stray */
-    p->seen.watched[gfn / 64] |= 1ull << gfn % 64;
+        if (guard_protect(&p->guard[v], gfn << PAGE_SHIFT, n << PAGE_SHIFT))
+            return; /* who writes finds them open, or is told of as a stray */
+    for (uint64_t at = gfn; at < gfn + n; at++)
+        p->seen.watched[at / 64] |= 1ull << at % 64;
 }
 
-void pager_watch(struct pager *p, uint64_t gfn)
+/* Whether a page can be watched that is not. */
+static bool to_watch(const struct pager *p, uint64_t gfn)
 {
-    uint64_t since;
+    return pagemap_get(p->map, gfn).state == PAGE_PRIVATE && !is_watched(p, gfn);
+}
 
-    if (!p->seen.watched || !clip(p, gfn, 1))
-        return;
-    since = enter(p, false);
-    if (pagemap_get(p->map, gfn).state == PAGE_PRIVATE && !is_watched(p, gfn))
-        watch(p, gfn);
-    leave(p, since);
+/* Has those of [gfn, end) watched that can be, neighbours together. */
+static void watch_those(struct pager *p, uint64_t gfn, uint64_t end)
+{
+    for (uint64_t n; gfn < end; gfn += n ? n : 1) {
+        for (n = 0; gfn + n < end && to_watch(p, gfn + n); n++)
+            ;
+        if (n)
+            watch(p, gfn, n);
+    }
+}
+
+void pager_watch(struct pager *p, uint64_t gfn, uint64_t n)
+{
+    uint64_t end = gfn + (p->seen.watched ? clip(p, gfn, n) : 0);
+
+    for (uint64_t part; gfn < end; gfn += part) {
+        uint64_t since = enter(p, false);
+
+        part = end - gfn < WATCH_MOST ? end - gfn : WATCH_MOST;
+        watch_those(p, gfn, gfn + part);
+        leave(p, since);
+    }
 }
 
 bool pager_unwritten(struct pager *p, uint64_t gfn)
