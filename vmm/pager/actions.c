@@ -304,7 +304,8 @@ static int protect_all(struct pager *p, const struct run *r, bool on)
     int e = 0;
 
     for (unsigned v = 0; v < p->nviews && !e; v++)
-        e = on ? guard_protect_again(&p->guard[v], gpa, len) : guard_open(&p->guard[v], gpa, len);
+        e = on ? guard_protect_again(&p->guard[v], gpa, len)
+               : guard_open(&p->guard[v], gpa, len);
     return e;
 }
 
