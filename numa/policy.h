@@ -358,7 +358,7 @@ uint64_t policy_bill(struct policy_bill *b, const struct action *a);
 struct policy_cost policy_cost_scaled(const struct policy_cost *c, unsigned percent);
 
 /* In an interval actions that were to cost so much took so much of CPU time: costs follow, so that a
- * host on which actions are dear does fewer.  Between a quarter of what the table says and 64 times that;
+ * host on which actions are dear does fewer.  Between a quarter of what the table says and 256 times that;
  * while nothing is done (0) they go back to the table's by and by. */
 void policy_learn(struct policy *p, uint64_t told_ns, uint64_t took_ns);
 

@@ -13,7 +13,7 @@ enum {
     LEARN_FORGET = 32,        /* intervals with actions, until two thirds are forgotten */
     LEARN_FORGET_IDLE = 256,  /* and without: what was dear once is tried again */
     LEARN_LEAST = 25,         /* percent of the table */
-    LEARN_MOST = 6400
+    LEARN_MOST = 25600
 };
 
 /* Does an action move the master? */

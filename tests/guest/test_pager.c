@@ -177,8 +177,6 @@ static void word_is_checked(void **state)
     for (unsigned v = 0; v < 4; v++)
         r->p->guard[v].true_word = false;
     round_of_a_block(r);
-    for (unsigned v = 0; v < 4; v++)
-        assert_false(split_in(r, v, gfn));
     assert_int_equal(pager_replicate(r->p, gfn + 3, 1, 1), 1);
     assert_int_equal(pager_replicate(r->p, gfn + 9, 1, 2), 1);
     for (unsigned v = 0; v < 4; v++)

@@ -52,7 +52,9 @@ inside() {
 	check "to a node where it is" is "$($D rehome a 0 1 --socket $T/sock 2>&1 | grep -c 'is on the second')" 1
 	check "to a node that is none" is "$($D rehome a 0 9 --socket $T/sock 2>&1 | grep -c 'no node with memory')" 1
 	one b 0 1
-	one a 0 2 1 3
+	one a 0 2
+	check "from the node that it has left" is "$($D rehome a 0 3 --socket $T/sock 2>&1 | grep -c 'nothing on the first')" 1
+	one a 1 3
 	wait_gone $up 120
 	wait $up
 	check "the guests ended well" is $? 0 || show $T/up.out

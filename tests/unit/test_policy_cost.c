@@ -118,7 +118,7 @@ static void test_learn(void **state)
     assert_int_equal(p.cost.replicate_run, (uint64_t)was * p.learnt.percent / 100);
     for (unsigned i = 0; i < 1000; i++)
         policy_learn(&p, 1000, UINT32_MAX);
-    assert_int_equal(p.learnt.percent, 6400);
+    assert_int_equal(p.learnt.percent, 25600);
     for (unsigned i = 0; i < 10000; i++)
         policy_learn(&p, 0, 1000);
     assert_in_range(p.learnt.percent, 95, 110);

@@ -292,9 +292,8 @@ static void test_replica(void **state)
     assert_true(copy != master);
     act = (struct action){.page = 9, .act = ACT_REPLICATE, .node = (uint8_t)other};
     r.pager.stats.replicated++;
-    assert_int_equal(*(volatile uint8_t *)(r.mem.alias + 9 * 4096), 1); /* the copying, */
-    used(&r, master, node, 32, 0);                                      /* as it is counted */
-    source_acted(&r.source, &act, 1, 0);
+    used(&r, master, node, 32, 0); /* the copying */
+    source_acted(&r.source, &act, 1, 1, 0);
     used(&r, copy, other, 6, 0);
     used(&r, master, node, 4, 0);
     source_collect(&r.source, 0);
@@ -388,7 +387,6 @@ static void test_pauses(void **state)
         used(&r, frame, near, 1, 0);
         source_collect(&r.source, 0);
     }
-    source_acted(&r.source, NULL, 0, HOUR); /* and much is done */
     used(&r, frame, 1 - near, 9, 0);
     while (!seen(&r, 100, 1 - near) && calls++ < 64)
         source_collect(&r.source, 0);
@@ -396,7 +394,7 @@ static void test_pauses(void **state)
     assert_int_equal(seen(&r, 100, 1 - near), SEEN(9, 0));
     assert_int_equal(r.source.traffic.span, 32); /* it says of how many intervals that is */
     assert_int_equal(r.source.traffic.passed, 32);
-    source_acted(&r.source, NULL, 0, HOUR);
+    source_acted(&r.source, NULL, 0, 0, HOUR);
     used(&r, frame, 1 - near, 5, 0);
     source_collect(&r.source, 0); /* much is remote: in each interval again */
     assert_int_equal(seen(&r, 100, 1 - near), SEEN(14, 0));
@@ -410,7 +408,6 @@ static void test_pauses(void **state)
     for (unsigned i = 0; i < 200; i++)
         source_collect(&r.source, 0);
     r.h->toggles++; /* the model was off and is on again: another time */
-    source_acted(&r.source, NULL, 0, HOUR);
     used(&r, frame, 1 - near, 5, 0);
     source_collect(&r.source, 0);
     used(&r, frame, 1 - near, 5, 0);
@@ -444,7 +441,7 @@ static void test_not_worth(void **state)
         source_collect(&r.source, 0);
     } while (!r.source.traffic.span && calls++ < 64);
     assert_int_equal(r.source.traffic.span, 32);
-    source_acted(&r.source, NULL, 0, HOUR);
+    source_acted(&r.source, NULL, 0, 0, HOUR);
     for (unsigned i = 0; i < 32; i++) {
         used(&r, frame, 1 - near, 1, 0);
         source_collect(&r.source, 0);

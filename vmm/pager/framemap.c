@@ -294,6 +294,8 @@ static void read_changed(struct framemap *m, const struct action *a, uint64_t gf
             read_mapping(m, p->spec.mem->view[v], a->node, &l);
     l.seen = 0;
     read_mapping(m, p->spec.mem->alias, -1, &l);
+    for (unsigned v = 0; v < p->nviews && !complete(&l); v++)
+        read_mapping(m, p->spec.mem->view[v], p->spec.view_node[v], &l);
     if (l.missing || !complete(&l))
         again(m, chunk_of(m, gfn), AFTER_FOUND);
 }
@@ -303,7 +305,6 @@ static void changed(struct framemap *m, const struct action *a, uint64_t gfn, ui
 {
     uint64_t end = gfn + clip(m->pager, gfn, n);
 
-    m->told += n;
     for (unsigned part; gfn < end; gfn += part) {
         part = FRAMEMAP_CHUNK - (unsigned)(gfn % FRAMEMAP_CHUNK);
         if (part > end - gfn)
@@ -312,12 +313,14 @@ static void changed(struct framemap *m, const struct action *a, uint64_t gfn, ui
     }
 }
 
-void framemap_acted(struct framemap *m, const struct action *acts, unsigned n)
+void framemap_acted(struct framemap *m, const struct action *acts, unsigned n, unsigned good)
 {
-    for (unsigned i = 0, next; i < n; i = next) {
+    for (unsigned i = 0; i < n; i++)
+        m->told += action_pages(&acts[i]);
+    for (unsigned i = 0, next; i < good; i = next) {
         uint64_t gfn = action_gfn(&acts[i]), pages = action_pages(&acts[i]);
 
-        for (next = i + 1; next < n && policy_joins(&acts[next - 1], &acts[next]); next++)
+        for (next = i + 1; next < good && policy_joins(&acts[next - 1], &acts[next]); next++)
             pages += action_pages(&acts[next]);
         changed(m, &acts[i], gfn, pages);
     }

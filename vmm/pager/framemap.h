@@ -103,9 +103,9 @@ bool framemap_find(struct framemap *m, uint64_t frame, uint64_t *gfn);
  * is it still true? */
 bool framemap_confirm(struct framemap *m, uint64_t frame);
 
-/* The pager did, or tried, these actions: reads where their pages are now, neighbours at once, and
- * found() hears of all. */
-void framemap_acted(struct framemap *m, const struct action *acts, unsigned n);
+/* The pager did the first `good` of n actions, and tried the others: reads where pages of the former
+ * are now, neighbours at once, and found() hears of all. */
+void framemap_acted(struct framemap *m, const struct action *acts, unsigned n, unsigned good);
 
 /* CPU time of the calling thread, ns. */
 uint64_t framemap_clock(void);

@@ -290,9 +290,9 @@ static unsigned act(struct page_loop *l, unsigned n)
     l->act_ns = cpu_ns() - began;
     for (unsigned i = good; i < n; i++)
         policy_failed(&l->policy, l->act[i].page, l->now);
-    source_acted(&l->source, l->act, n, l->act_ns);
+    source_acted(&l->source, l->act, n, good, l->act_ns);
     if (l->check.ops)
-        source_acted(&l->check, l->act, n, l->act_ns);
+        source_acted(&l->check, l->act, n, good, l->act_ns);
     return n - good;
 }
 

@@ -195,13 +195,14 @@ bool watch_ends(struct pager *p, uint64_t gfn)
 }
 
 /* Protects private pages in all views; they stay private. */
-static void watch(struct pager *p, uint64_t gfn, uint64_t n)
+static bool watch(struct pager *p, uint64_t gfn, uint64_t n)
 {
     for (unsigned v = 0; v < p->nviews; v++)
         if (guard_protect(&p->guard[v], gfn << PAGE_SHIFT, n << PAGE_SHIFT))
-            return; /* who writes finds them open, or is told of as a stray */
+            return false; /* who writes finds them open, or is told of as a stray */
     for (uint64_t at = gfn; at < gfn + n; at++)
         p->seen.watched[at / 64] |= 1ull << at % 64;
+    return true;
 }
 
 /* Whether a page can be watched that is not. */
@@ -210,14 +211,16 @@ static bool to_watch(const struct pager *p, uint64_t gfn)
     return pagemap_get(p->map, gfn).state == PAGE_PRIVATE && !is_watched(p, gfn);
 }
 
-/* Has those of [gfn, end) watched that can be, neighbours together. */
+/* Has those of [gfn, end) watched that can be: neighbours together, or, where the kernel does not let us,
+ * one by one. */
 static void watch_those(struct pager *p, uint64_t gfn, uint64_t end)
 {
     for (uint64_t n; gfn < end; gfn += n ? n : 1) {
         for (n = 0; gfn + n < end && to_watch(p, gfn + n); n++)
             ;
-        if (n)
-            watch(p, gfn, n);
+        if (n && !watch(p, gfn, n))
+            for (uint64_t at = gfn; n > 1 && at < gfn + n; at++)
+                (void)watch(p, at, 1);
     }
 }
 
@@ -252,7 +255,8 @@ bool pager_unwritten(struct pager *p, uint64_t gfn)
 /* True if a page may come in with its neighbours. */
 static bool comes_along(const struct pager *p, unsigned view, uint64_t gfn)
 {
-    return !is_revoked(p, view, gfn) && pagemap_get(p->map, gfn).state == PAGE_PRIVATE;
+    return !is_revoked(p, view, gfn) && !is_watched(p, gfn) &&
+           pagemap_get(p->map, gfn).state == PAGE_PRIVATE;
 }
 
 /* Lets pages behind one in that are likely to be used next: to the end of the block, or the first

@@ -39,11 +39,12 @@ void source_collect(struct source *s, uint32_t passed)
     s->ops->collect(s);
 }
 
-void source_acted(struct source *s, const struct action *acts, unsigned n, uint64_t took_ns)
+void source_acted(struct source *s, const struct action *acts, unsigned n, unsigned good,
+                  uint64_t took_ns)
 {
     s->acted_ns += took_ns;
     if (s->ops->acted)
-        s->ops->acted(s, acts, n);
+        s->ops->acted(s, acts, n, good);
 }
 
 bool source_saw(struct source *s, uint64_t gfn, struct node_use use)

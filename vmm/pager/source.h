@@ -50,8 +50,9 @@ struct source_ops {
     int (*start)(struct source *s, struct err *err);
     /* An interval is over: tells what was used in it by source_saw(). */
     void (*collect)(struct source *s);
-    /* The pager did, or tried, these actions just now; may be NULL.  No lock is held. */
-    void (*acted)(struct source *s, const struct action *acts, unsigned n);
+    /* The pager did, just now, the first `good` of n actions, and tried the others; may be NULL.  No
+     * lock is held. */
+    void (*acted)(struct source *s, const struct action *acts, unsigned n, unsigned good);
     /* Counts age by a bit once in so many intervals; NULL: as the policy wants. */
     unsigned (*age_every)(const struct source *s);
     /* How much is sampled: units an interval; NULL: all there is. */
@@ -86,8 +87,9 @@ void source_stop(struct source *s);
 /* An interval is over, after some that were let pass: begins with traffic of none and collects. */
 void source_collect(struct source *s, uint32_t passed);
 
-/* The pager did, or tried, these actions just now, and this is the CPU time they took. */
-void source_acted(struct source *s, const struct action *acts, unsigned n, uint64_t took_ns);
+/* The pager did, just now, the first `good` of n actions, tried the others, and it took so much CPU time. */
+void source_acted(struct source *s, const struct action *acts, unsigned n, unsigned good,
+                  uint64_t took_ns);
 
 /* A node used a page.  True: it has it near. */
 bool source_saw(struct source *s, uint64_t gfn, struct node_use use);

@@ -40,6 +40,8 @@ enum {
     PAUSE_SOME = 7, /* intervals */
     STILL = 8,      /* less than one in so many: very little */
     PAUSE_MOST = 31,
+    RATE = 1024,   /* uses are counted in parts of so many */
+    NEW = 2,       /* times as much remote as at the last look: something has begun */
     NODE_NONE = -1 /* a node of the host that is none of the guest's */
 };
 
@@ -61,7 +63,9 @@ struct flash {
     uint64_t resets, toggles;   /* of the header when last looked at */
     unsigned pause, paused;     /* intervals that pass between two looks, and have passed */
     uint64_t spent_ns;          /* CPU time of this look */
-    uint64_t acted_ns;          /* of actions, until the last one ended */
+    uint64_t acted_ns;          /* of actions, until the last look ended */
+    uint32_t ended;             /* and ticks then, */
+    uint64_t rate;              /* and remote uses a tick, times RATE */
     uint64_t near, far;         /* uses seen before the last look, local and remote */
     unsigned nnodes;            /* of the machine */
     int8_t index[MEMSYS_NODES]; /* our node of each of the machine's */
@@ -275,13 +279,17 @@ static void begin_look(struct flash *f)
     f->paused = 0;
 }
 
-/* Intervals that may pass until the next look, after one that found so many uses.  What looking takes may
- * be as much as what is done because of it. */
-static unsigned may_pass(const struct source *s, uint64_t remote, uint64_t all)
+/* Whether looking took longer than what was done because of it; not where something has just begun. */
+static bool is_dear(const struct source *s, uint64_t rate)
 {
     const struct flash *f = s->own;
-    bool dear = f->spent_ns > s->acted_ns - f->acted_ns;
 
+    return rate <= f->rate * NEW && f->spent_ns > s->acted_ns - f->acted_ns;
+}
+
+/* Intervals that may pass until the next look, after one that found so many uses. */
+static unsigned may_pass(const struct source *s, uint64_t remote, uint64_t all, bool dear)
+{
     if (s->spec.steady)
         return 0;
     if (all && (dear || remote * STILL <= all))
@@ -289,11 +297,21 @@ static unsigned may_pass(const struct source *s, uint64_t remote, uint64_t all)
     return remote * QUIET > all ? 0 : PAUSE_SOME;
 }
 
+/* From now on another look's cost, and what is done because of it, are added up. */
+static void account_anew(struct source *s)
+{
+    struct flash *f = s->own;
+
+    f->spent_ns = 0;
+    f->acted_ns = s->acted_ns;
+    f->ended = f->ticks;
+}
+
 /* They have been. */
 static void end_look(struct source *s)
 {
     struct flash *f = s->own;
-    uint64_t near = 0, far = 0, remote, all;
+    uint64_t near = 0, far = 0, remote, all, rate;
     unsigned most;
 
     for (unsigned n = 0; n < s->spec.nnodes; n++) {
@@ -302,12 +320,13 @@ static void end_look(struct source *s)
     }
     remote = far - f->far;
     all = remote + near - f->near;
-    most = may_pass(s, remote, all);
+    rate = remote * RATE / (f->ticks - f->ended ? f->ticks - f->ended : 1);
+    most = may_pass(s, remote, all, is_dear(s, rate));
     f->pause = f->pause * 2 + 1 < most ? f->pause * 2 + 1 : most;
     f->near = near;
     f->far = far;
-    f->spent_ns = 0;
-    f->acted_ns = s->acted_ns;
+    f->rate = rate;
+    account_anew(s);
 }
 
 static void collect(struct source *s)
@@ -326,6 +345,8 @@ static void collect(struct source *s)
         begin_anew(f);
     if (resets != f->resets || toggles != f->toggles) {
         f->pause = 0; /* what was found before says nothing of what comes */
+        f->rate = 0;
+        account_anew(s);
         begin_look(f);
     } else if (on && !f->left && f->paused++ >= f->pause)
         begin_look(f);
@@ -333,9 +354,10 @@ static void collect(struct source *s)
     f->toggles = toggles;
     framemap_refresh(&f->frames, began + f->budget_ns / 2);
     looks = f->left > 0;
-    if (looks)
+    if (looks) {
         scan(s, began + f->budget_ns);
-    f->spent_ns += framemap_clock() - began;
+        f->spent_ns += framemap_clock() - began;
+    }
     if (looks && !f->left)
         end_look(s);
     s->traffic.part = f->left > 0;
@@ -343,11 +365,11 @@ static void collect(struct source *s)
 
 /* ---- actions ---- */
 
-static void acted(struct source *s, const struct action *acts, unsigned n)
+static void acted(struct source *s, const struct action *acts, unsigned n, unsigned good)
 {
     struct flash *f = s->own;
 
-    framemap_acted(&f->frames, acts, n);
+    framemap_acted(&f->frames, acts, n, good);
 }
 
 /* ---- the source ---- */

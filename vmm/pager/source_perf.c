@@ -282,11 +282,11 @@ static void collect(struct source *s)
         drain(s, &p->cpu[i]);
 }
 
-static void acted(struct source *s, const struct action *acts, unsigned n)
+static void acted(struct source *s, const struct action *acts, unsigned n, unsigned good)
 {
     struct perf *p = s->own;
 
-    framemap_acted(&p->frames, acts, n);
+    framemap_acted(&p->frames, acts, n, good);
 }
 
 static int pebs_start(struct source *s, struct err *err)
