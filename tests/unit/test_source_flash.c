@@ -260,6 +260,25 @@ static void test_reset(void **state)
     drop(&r);
 }
 
+/* A frame whose counters add up to what would be a mark of 0 is no frame without counts. */
+static void test_marks(void **state)
+{
+    struct rig r;
+    uint64_t frame;
+
+    (void)state;
+    make(&r, plain, 1);
+    frame = touch(&r, 0, 5);
+    source_collect(&r.source, 0);
+    used(&r, frame, 1, UINT16_MAX, 1); /* of which one write missed */
+    source_collect(&r.source, 0);
+    assert_int_equal(seen(&r, 5, 1), SEEN(UINT16_MAX - 1, 1));
+    used(&r, frame, 1, 5, 0);
+    source_collect(&r.source, 0);
+    assert_int_equal(seen(&r, 5, 1), SEEN(UINT16_MAX + 4, 1));
+    drop(&r);
+}
+
 /* Maps a store's page into a view. */
 static void map_page(struct rig *r, unsigned view, uint64_t gfn, int store)
 {
@@ -497,11 +516,11 @@ static void test_bad_region(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),     cmocka_unit_test(test_sample),
-        cmocka_unit_test(test_reset),      cmocka_unit_test(test_replica),
-        cmocka_unit_test(test_growth),     cmocka_unit_test(test_gone),
-        cmocka_unit_test(test_pauses),     cmocka_unit_test(test_not_worth),
-        cmocka_unit_test(test_bad_region),
+        cmocka_unit_test(test_counts),    cmocka_unit_test(test_sample),
+        cmocka_unit_test(test_reset),     cmocka_unit_test(test_replica),
+        cmocka_unit_test(test_growth),    cmocka_unit_test(test_gone),
+        cmocka_unit_test(test_pauses),    cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_not_worth), cmocka_unit_test(test_bad_region),
     };
     char why[200];
 

@@ -5,7 +5,8 @@
  * and says it of the guest's pages, which vmm/pager/framemap.h knows.
  *
  * Only frames of the guest are looked at.  A frame has a mark, the sum of its counters when last
- * seen; where that differs the counters are compared one by one with the copy kept of them.  A
+ * seen; where that differs the counters are compared one by one with the copy kept of them.  Where it
+ * is 0 they were 0, whatever the copy says: zeroing the machine's counters touches no copies.  A
  * frame that is new to us begins with a copy of the counters as they are: what was counted before
  * was somebody else's use of it, or the copying of the page.  So do the frames of pages that the
  * pager has just acted upon.
@@ -97,14 +98,16 @@ static uint64_t look(const struct flash *f, uint64_t word)
     return __atomic_load_n(&f->count[word], __ATOMIC_RELAXED);
 }
 
-/* The sum of a frame's counters, as its mark keeps it. */
+/* The sum of a frame's counters, as its mark keeps it: 0 only if all are. */
 static uint16_t sum_of(const struct flash *f, uint64_t word)
 {
     uint64_t sum = 0;
+    uint16_t mark;
 
     for (unsigned n = 0; n < f->nnodes; n++)
         sum += look(f, word + n);
-    return (uint16_t)(sum + (sum >> 16) + (sum >> 32) + (sum >> 48));
+    mark = (uint16_t)(sum + (sum >> 16) + (sum >> 32) + (sum >> 48));
+    return mark || !sum ? mark : 1;
 }
 
 /* The master is on the frame's node: if the page map believes something else, tells it. */
@@ -188,14 +191,14 @@ static void count(struct source *s, uint64_t frame, uint16_t sum)
 {
     struct flash *f = s->own;
     uint64_t word = word_of(f, frame), gfn;
-    bool ours = page_in(f, frame, &gfn);
+    bool ours = page_in(f, frame, &gfn), copied = f->frames.frame[frame].mark;
 
     if (!ours)
         return;
     f->frames.frame[frame].mark = sum;
     for (unsigned n = 0; n < f->nnodes; n++) {
         uint64_t now = look(f, word + n);
-        struct node_use use = use_between(now, f->old[word + n], f->h->sample);
+        struct node_use use = use_between(now, copied ? f->old[word + n] : 0, f->h->sample);
 
         f->old[word + n] = now;
         if (f->index[n] == NODE_NONE || !(use.reads | use.writes))
@@ -259,10 +262,9 @@ static void scan(struct source *s, uint64_t until_ns)
     s->traffic.span = f->changed ? (uint32_t)((f->spans + f->changed / 2) / f->changed) : 0;
 }
 
-/* The machine's counters have been zeroed: so are the copies. */
+/* The machine's counters have been zeroed. */
 static void begin_anew(struct flash *f)
 {
-    (void)madvise(f->old, f->h->pages * f->nnodes * sizeof(*f->old), MADV_DONTNEED);
     for (uint64_t g = 0; g < f->groups; g++) {
         for (uint64_t i = 0; f->frames.group[g] && i < FRAMEMAP_GROUP; i++)
             f->frames.frame[g * FRAMEMAP_GROUP + i].mark = 0;
