@@ -58,7 +58,7 @@ struct request {
 
 static const struct request requests[];
 
-static const uint64_t REPLY_NS = 10000000000u; /* a cell has so long to answer */
+static const uint64_t REPLY_NS = 30000000000u; /* a cell has so long to answer */
 
 #define NO_ANSWER "the cell of guest %s does not answer"
 
