@@ -214,6 +214,25 @@ static void test_closed(void **state)
     assert_int_equal(proto_send(&f->mon, &(struct proto_out){.type = PROTO_GO}), -EPIPE);
 }
 
+/* Last words arrive, also of one who goes without having read all that was said to it. */
+static void test_last_words(void **state)
+{
+    struct fixture *f = *state;
+    struct proto_ready r = {.ready_ns = 42};
+    struct proto_msg m;
+
+    assert_int_equal(proto_send(&f->mon, &(struct proto_out){.type = PROTO_GO}), 0);
+    assert_int_equal(
+        proto_send(&f->cell,
+                   &(struct proto_out){.type = PROTO_READY, .body = &r, .len = sizeof(r)}),
+        0);
+    proto_exit(&f->cell);
+    assert_int_equal(proto_recv(&f->mon, &m), 1);
+    assert_int_equal(m.type, PROTO_READY);
+    proto_msg_free(&m);
+    assert_int_equal(proto_recv(&f->mon, &m), -EPIPE);
+}
+
 static void test_timeout(void **state)
 {
     struct fixture *f = *state;
@@ -529,6 +548,7 @@ int main(void)
         T(test_descriptors_undelivered),
         T(test_unread),
         T(test_closed),
+        T(test_last_words),
         T(test_timeout),
         T(test_short),
         T(test_magic),

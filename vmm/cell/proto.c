@@ -280,6 +280,10 @@ static int recv_packet(struct proto_chan *ch)
     ssize_t n = recvmsg(ch->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     int r;
 
+    /* The other end closed while there was something for it: that is said once, before what it had
+     * sent, its last words among it. */
+    if (n < 0 && errno == ECONNRESET)
+        n = recvmsg(ch->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
     ch->partial = true;
