@@ -194,7 +194,7 @@ void policies_markdown(FILE *f, const struct policies *p)
         "many times more intervals, timer interrupts and samples to the work than there should "
         "be.\n"
         "- The region is what comes after some rounds of the same work in which policies learn "
-        "(pmake 6, raytrace 18, engineering 4, database 4, alternate and counters 4; "
+        "(pmake 6, raytrace 26, engineering 8, database 4, alternate and counters 4; "
         "placements that stay, and "
         "carrefour, get one): what moving in costs is mostly not in it. Programs that run for "
         "seconds only "
