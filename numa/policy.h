@@ -41,7 +41,7 @@ struct policy_machine {
 };
 
 /* What actions cost, in ns of CPU time of the guest and its pager together.  Actions of one kind
- * on neighbours are one run (policy_joins()): it is begun once, then each page or block costs.
+ * on neighbours are one run (policy_run()): it is begun once, then each page or block costs.
  * Single pages that move are one batch, wherever they are (policy_batched()), begun once too. */
 struct policy_cost {
     uint32_t migrate_run, replicate_run, collapse_run, evict_run; /* to begin a run or batch */
@@ -327,8 +327,9 @@ static inline uint64_t action_pages(const struct action *a)
  * first, which free memory; blocks that move behind all else, node, address. */
 void policy_order(struct action *a, unsigned n);
 
-/* Does b go on where a ends, so that both are of one run? */
-bool policy_joins(const struct action *a, const struct action *b);
+/* The run that begins with the first of n > 0 actions: how many they are; *pages: and their pages
+ * from action_gfn(a) on. */
+unsigned policy_run(const struct action *a, unsigned n, uint64_t *pages);
 
 /* Does an action move a page in a batch with others?  (A collapse that moves is not counted on:
  * no policy asks for one.) */

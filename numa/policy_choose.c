@@ -27,13 +27,11 @@ static uint8_t bucket_of(uint64_t gain, uint64_t cost)
 static unsigned piece_end(const struct policy *p, const struct action *a, unsigned i,
                           unsigned n)
 {
-    unsigned most = i + PIECE < n ? i + PIECE : n;
+    uint64_t pages;
 
     if (policy_batched(&p->cost, &a[i]))
         return i + 1;
-    for (i++; i < most && policy_joins(&a[i - 1], &a[i]);)
-        i++;
-    return i;
+    return i + policy_run(&a[i], n - i < PIECE ? n - i : PIECE, &pages);
 }
 
 uint64_t choose_cost(const struct policy *p, const struct action *a, unsigned n)

@@ -46,12 +46,23 @@ void policy_order(struct action *a, unsigned n)
     qsort(a, n, sizeof(*a), by_place);
 }
 
-bool policy_joins(const struct action *a, const struct action *b)
+/* Does b go on where a ends, so that both are of one run? */
+static bool joins(const struct action *a, const struct action *b)
 {
     uint64_t end = action_gfn(a) + action_pages(a);
 
     return a->act == b->act && a->node == b->node && moves(a) == moves(b) &&
            action_gfn(b) == end && !((a->page ^ b->page) & PAGE_BLOCK);
+}
+
+unsigned policy_run(const struct action *a, unsigned n, uint64_t *pages)
+{
+    unsigned k = 1;
+
+    *pages = action_pages(a);
+    for (; k < n && joins(&a[k - 1], &a[k]); k++)
+        *pages += action_pages(&a[k]);
+    return k;
 }
 
 bool policy_batched(const struct policy_cost *c, const struct action *a)
@@ -118,7 +129,7 @@ uint64_t policy_bill(struct policy_bill *b, const struct action *a)
     if (batched)
         begins = !policy_batched(c, &b->last) || b->moved == c->batch;
     else
-        begins = !policy_joins(&b->last, a) || b->last.further != a->further;
+        begins = !joins(&b->last, a) || b->last.further != a->further;
     if (moves(a) && a->act != ACT_MIGRATE)
         ns += policy_cost_of(c, ACT_MIGRATE, a->page);
     if (moves(a) && begins)

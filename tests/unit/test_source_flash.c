@@ -388,6 +388,25 @@ static void test_gone(void **state)
     drop(&r);
 }
 
+/* A rig where page 100 has been used evenly for long, from its node or the other: looks are rare,
+ * and one has just been.  The page's frame; *near: its node. */
+static uint64_t make_settled(struct rig *r, bool local, unsigned *near)
+{
+    uint64_t frame;
+
+    make(r, plain, 1);
+    r->source.spec.steady = false;
+    frame = touch(r, 0, 100);
+    for (unsigned i = 0; i < ROUND; i++)
+        source_collect(&r->source, 0);
+    *near = pagemap_get(r->pager.map, 100).node;
+    for (unsigned i = 0; i < 200 || r->source.traffic.span; i++) {
+        used(r, frame, local ? *near : 1 - *near, 1, 0);
+        source_collect(&r->source, 0);
+    }
+    return frame;
+}
+
 /* While nothing is remote intervals pass without a look; what is used meanwhile is found later. */
 static void test_pauses(void **state)
 {
@@ -396,16 +415,7 @@ static void test_pauses(void **state)
     struct rig r;
 
     (void)state;
-    make(&r, plain, 1);
-    r.source.spec.steady = false;
-    frame = touch(&r, 0, 100);
-    for (unsigned i = 0; i < ROUND; i++)
-        source_collect(&r.source, 0);
-    near = pagemap_get(r.pager.map, 100).node;
-    for (unsigned i = 0; i < 200 || r.source.traffic.span; i++) {
-        used(&r, frame, near, 1, 0);
-        source_collect(&r.source, 0);
-    }
+    frame = make_settled(&r, true, &near);
     used(&r, frame, 1 - near, 9, 0);
     while (!seen(&r, 100, 1 - near) && calls++ < 64)
         source_collect(&r.source, 0);
@@ -445,16 +455,7 @@ static void test_not_worth(void **state)
     struct rig r;
 
     (void)state;
-    make(&r, plain, 1);
-    r.source.spec.steady = false;
-    frame = touch(&r, 0, 100);
-    for (unsigned i = 0; i < ROUND; i++)
-        source_collect(&r.source, 0);
-    near = pagemap_get(r.pager.map, 100).node;
-    for (unsigned i = 0; i < 200 || r.source.traffic.span; i++) {
-        used(&r, frame, 1 - near, 1, 0);
-        source_collect(&r.source, 0);
-    }
+    frame = make_settled(&r, false, &near);
     do {
         used(&r, frame, 1 - near, 1, 0);
         source_collect(&r.source, 0);

@@ -317,12 +317,12 @@ void framemap_acted(struct framemap *m, const struct action *acts, unsigned n, u
 {
     for (unsigned i = 0; i < n; i++)
         m->told += action_pages(&acts[i]);
-    for (unsigned i = 0, next; i < good; i = next) {
-        uint64_t gfn = action_gfn(&acts[i]), pages = action_pages(&acts[i]);
+    for (unsigned i = 0; i < good;) {
+        const struct action *first = &acts[i];
+        uint64_t pages;
 
-        for (next = i + 1; next < good && policy_joins(&acts[next - 1], &acts[next]); next++)
-            pages += action_pages(&acts[next]);
-        changed(m, &acts[i], gfn, pages);
+        i += policy_run(first, good - i, &pages);
+        changed(m, first, action_gfn(first), pages);
     }
 }
 

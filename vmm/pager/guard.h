@@ -68,12 +68,12 @@ struct guard {
     int stop;               /* eventfd: the thread is to end */
     int pagemap;            /* /proc/self/pagemap: what is protected */
     bool threaded;          /* thread was made */
-    bool true_word;  /* what the kernel says it has protected it has (6.5; told by 6.6) */
-    uint64_t *split; /* bit per 2 MiB of the view: mapped page by page; the pager's lock */
-    bool admits_protected; /* the kernel puts a page back and protects it in one step (6.4) */
-    pthread_t thread;      /* faultN */
-    _Atomic int tid;       /* the kernel's number of it, once it runs; the thread writes it */
-    _Atomic int host; /* node of the host on which it is to run; guard_rehome() writes it */
+    bool admits_protected;  /* a page is put back and protected in one step (6.4) */
+    bool true_word;         /* what the kernel says is protected is (6.5; told by 6.6) */
+    pthread_t thread;       /* faultN */
+    uint64_t *split;        /* bit per 2 MiB of the view: page by page; pager's lock */
+    _Atomic int tid;        /* the kernel's number of it, once it runs; the thread writes it */
+    _Atomic int host;       /* host node on which it is to run; guard_rehome() writes it */
 };
 
 /* Makes the guard; nothing is protected.  EXIT_INTERNAL where the kernel lacks what is needed

@@ -338,7 +338,7 @@ static void collect(struct source *s)
     uint64_t began = framemap_clock();
     uint64_t resets = __atomic_load_n(&f->h->resets, __ATOMIC_ACQUIRE);
     uint64_t toggles = __atomic_load_n(&f->h->toggles, __ATOMIC_ACQUIRE);
-    bool on = __atomic_load_n(&f->h->on, __ATOMIC_ACQUIRE), looks;
+    bool on = __atomic_load_n(&f->h->on, __ATOMIC_ACQUIRE);
 
     s->traffic.span = 0;
     if (on || toggles != f->toggles)
@@ -355,13 +355,12 @@ static void collect(struct source *s)
     f->resets = resets;
     f->toggles = toggles;
     framemap_refresh(&f->frames, began + f->budget_ns / 2);
-    looks = f->left > 0;
-    if (looks) {
+    if (f->left) {
         scan(s, began + f->budget_ns);
         f->spent_ns += framemap_clock() - began;
+        if (!f->left)
+            end_look(s);
     }
-    if (looks && !f->left)
-        end_look(s);
     s->traffic.part = f->left > 0;
 }
 
