@@ -14,6 +14,7 @@
 #include <stddef.h>
 
 #include "tests/guest/pages_rig.h"
+#include "vmm/pager/settle.h"
 
 #include <cmocka.h> /* last: its fail() is a macro */
 
@@ -222,6 +223,63 @@ static void order_holds_while_sampled(void **state)
     rig_free(r);
 }
 
+/* A guest's memory that follows it, for as long as there is a guest. */
+struct follow {
+    struct pages_rig *r;
+    atomic_bool stop;
+    uint64_t rounds;
+    int64_t pages; /* moved, or -errno */
+};
+
+static void *follow(void *arg)
+{
+    struct follow *f = arg;
+    const struct guest_mem *m = &f->r->m.mem;
+    struct settle s;
+
+    /* One node will do: pages that move to where they are move all the same. */
+    settle_init(&s, 0, 0, &f->stop);
+    for (; !atomic_load(&f->stop); f->rounds++)
+        for (uint64_t gpa = 0; gpa < m->low && f->pages >= 0; gpa += 2 << 20) {
+            int64_t n = settle_block(&f->r->m.mem, f->r->p, &s, gpa);
+
+            f->pages = n < 0 ? n : f->pages + n;
+        }
+    return NULL;
+}
+
+/* The guest's memory goes to another node meanwhile. */
+static void order_holds_while_memory_follows(void **state)
+{
+    const struct rig_spec spec = {
+        .nvcpus = 2, .nviews = 2, .nnodes = 2, .mover = PAGER_MOVE_AUTO, .forget_view = -1};
+    struct pages_rig *r = rig_new(&spec, PAGES_LITMUS);
+    struct follow f = {.r = r};
+    struct pager_stats stats;
+    pthread_t thread;
+
+    (void)state;
+    pager_stats(r->p, &stats);
+    if (!stats.kernel_moves) {
+        rig_free(r);
+        print_message("     no CAP_SYS_NICE\n");
+        skip();
+    }
+    assert_int_equal(pthread_create(&thread, NULL, follow, &f), 0);
+    torture(r, &(struct torture){.nnodes = 2, .check = true});
+    atomic_store(&f.stop, true);
+    pthread_join(thread, NULL);
+    pager_stats(r->p, &stats);
+    print_message("     %ld pages in %lu rounds\n", (long)f.pages, (unsigned long)f.rounds);
+    assert_true(f.pages > 0);
+    assert_int_equal(stats.settled, f.pages);
+    assert_int_equal(
+        settle_block(&r->m.mem, r->p, &(struct settle){.stop = &f.stop, .pages = 16}, 0),
+        0); /* no more, once it is to stop */
+    assert_int_equal(wrong(r), 0);
+    rig_free(r);
+}
+
 /* A collapse that leaves the replica in one view is found out. */
 static void broken_collapse_is_found(void **state)
 {
@@ -242,6 +300,7 @@ int main(void)
         cmocka_unit_test(order_holds_while_vcpus_move),
         cmocka_unit_test(order_holds_on_vcpus),
         cmocka_unit_test(order_holds_while_sampled),
+        cmocka_unit_test(order_holds_while_memory_follows),
         cmocka_unit_test(broken_collapse_is_found),
     };
 

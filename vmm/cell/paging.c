@@ -224,8 +224,7 @@ void paging_stop(struct cell *c)
 {
     if (!c->paging || !c->paging->loop)
         return;
-    loop_figures(c->paging->loop, &c->paging->last);
-    loop_stop(c->paging->loop);
+    loop_stop(c->paging->loop, &c->paging->last);
     c->paging->loop = NULL;
 }
 

@@ -27,7 +27,7 @@ enum { BLOCK = 2 << 20 };
 /* One move. */
 struct rehome {
     struct cell *c;           /* whose */
-    int from, to;             /* nodes of the host */
+    struct settle settle;     /* the mover's once it runs; from and to do not change */
     bool started;             /* thread is valid */
     pthread_t thread;         /* mover */
     uint64_t n;               /* entries of block */
@@ -92,7 +92,7 @@ static void *mover(void *arg)
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     pthread_setname_np(pthread_self(), "mover");
     for (uint64_t i = 0; i < r->n && !atomic_load(&r->stop); i++) {
-        int64_t n = settle_block(&r->c->m.mem, paging_pager(r->c), r->block[i], r->from, r->to);
+        int64_t n = settle_block(&r->c->m.mem, paging_pager(r->c), &r->settle, r->block[i]);
 
         if (n < 0) {
             atomic_store(&r->failed, (int)n);
@@ -155,7 +155,8 @@ int cell_rehome(struct cell *c, int from, int to)
         return e;
     }
     r = xcalloc(1, sizeof(*r));
-    *r = (struct rehome){.c = c, .from = from, .to = to, .began_ns = machine_now_ns()};
+    *r = (struct rehome){.c = c, .began_ns = machine_now_ns()};
+    settle_init(&r->settle, from, to, &r->stop);
     order(r);
     c->rehome = r;
     e = pthread_create(&r->thread, NULL, mover, r);
@@ -190,8 +191,8 @@ struct json_t *rehome_json(const struct cell *c)
     over = atomic_load(&r->over);
     e = atomic_load(&r->failed);
     return json_pack(
-        "{s:i, s:i, s:I, s:I, s:I, s:b, s:o, s:f}", "from", r->from, "to", r->to, "blocks",
-        (json_int_t)r->n, "done", (json_int_t)atomic_load(&r->done), "pages_moved",
+        "{s:i, s:i, s:I, s:I, s:I, s:b, s:o, s:f}", "from", r->settle.from, "to", r->settle.to,
+        "blocks", (json_int_t)r->n, "done", (json_int_t)atomic_load(&r->done), "pages_moved",
         (json_int_t)atomic_load(&r->pages), "over", over, "error",
         e ? json_string(strerror(-e)) : json_null(), "ms",
         (double)(over ? atomic_load(&r->took_ns) : machine_now_ns() - r->began_ns) / 1e6);

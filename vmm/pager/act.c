@@ -84,26 +84,15 @@ static unsigned move_some(struct pager *p, const struct action *a, unsigned n)
     return k;
 }
 
-/* Pages of the actions from the first on that are one after the other; *count: how many actions. */
-static uint64_t neighbours(const struct action *a, unsigned n, unsigned *count)
-{
-    uint64_t end = action_gfn(a) + action_pages(a);
-    unsigned k = 1;
-
-    for (; k < n && policy_joins(&a[k - 1], &a[k]); k++)
-        end += action_pages(&a[k]);
-    *count = k;
-    return end - action_gfn(a);
-}
-
 /* Has pages watched, neighbours together. */
 static void watch_all(struct pager *p, struct action *acts, unsigned n)
 {
     policy_order(acts, n);
-    for (unsigned i = 0, count; i < n; i += count) {
-        uint64_t pages = neighbours(&acts[i], n - i, &count);
+    for (unsigned i = 0; i < n;) {
+        uint64_t gfn = action_gfn(&acts[i]), pages;
 
-        pager_watch(p, action_gfn(&acts[i]), pages);
+        i += policy_run(&acts[i], n - i, &pages);
+        pager_watch(p, gfn, pages);
     }
 }
 
@@ -140,7 +129,7 @@ unsigned pager_act(struct pager *p, struct action *acts, unsigned n)
         count = move_some(p, &acts[i], n - i);
         if (count)
             continue;
-        pages = neighbours(&acts[i], n - i, &count);
+        count = policy_run(&acts[i], n - i, &pages);
         act_on(p, &acts[i], pages);
     }
     for (unsigned i = 0; i < n; i++)

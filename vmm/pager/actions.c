@@ -48,6 +48,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sched.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -59,6 +60,8 @@
 enum {
     RUN_MAX = 512,   /* pages that are changed in one piece, so under the lock */
     GIVE_WAY = 1000, /* how often an action lets writers go first */
+    LAST_NAPS = 200, /* how often who is last lets others go first, */
+    NAP_NS = 50000   /* and for how long each time */
 };
 
 /* Pages in work: neighbours, all in the same state and units of one size, all claimed. */
@@ -399,11 +402,24 @@ uint64_t enter(struct pager *p, bool urgent)
     else
         for (unsigned i = 0; i < GIVE_WAY && atomic_load(&p->urgent); i++)
             sched_yield();
+    atomic_fetch_add(&p->wait, 1);
     pthread_mutex_lock(&p->lock);
+    atomic_fetch_sub(&p->wait, 1);
     if (urgent)
         atomic_fetch_sub(&p->urgent, 1);
     else
         p->changes++;
+    return machine_now_ns();
+}
+
+uint64_t enter_last(struct pager *p)
+{
+    const struct timespec nap = {.tv_nsec = NAP_NS};
+
+    for (unsigned i = 0; i < LAST_NAPS && atomic_load(&p->wait); i++)
+        nanosleep(&nap, NULL);
+    pthread_mutex_lock(&p->lock);
+    p->changes++;
     return machine_now_ns();
 }
 

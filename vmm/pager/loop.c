@@ -29,7 +29,8 @@ enum {
     TOP = 1000,           /* pages most used from afar of which sources are to agree */
     CHECK_SHARE = 500,    /* permille: that source is to see all there is */
     FULL_STEP = 5,        /* percent of a node that must be free beyond that to be not full */
-    HOST_LOOK_NS = 1000000000 /* between two looks at what the host has */
+    HOST_LOOK_NS = 1000000000, /* between two looks at what the host has */
+    FRESH_NS = 500000000       /* for which somebody who asks waits for new figures */
 };
 
 /* The thread's. */
@@ -59,6 +60,8 @@ struct page_loop {
     struct counters believed; /* spec.check's */
     struct source check;      /* likewise; it decides nothing */
     struct loop_figures figures;
+    /* who asks */
+    struct loop_figures shown; /* what was told last */
 };
 
 /* ---- what the policy asks ---- */
@@ -378,6 +381,32 @@ static void *pager_thread(void *arg)
     return NULL;
 }
 
+/* ---- what there is to tell ---- */
+
+/* All of it; the lock is held, or there is no thread. */
+static void gather(struct page_loop *l, struct loop_figures *out)
+{
+    *out = l->figures;
+    out->decided = l->policy.numbers;
+    out->cost_percent = l->policy.learnt.percent ? l->policy.learnt.percent : 100;
+    for (unsigned kind = 0; kind < GAIN_KINDS; kind++)
+        out->believed[kind] = policy_believed(&l->policy, (enum gain)kind);
+    out->span = l->policy.span;
+    out->writes = l->source.writes;
+    out->rate = l->source.ops->rate ? l->source.ops->rate(&l->source) : 0;
+    memcpy(out->local, l->source.local, sizeof(out->local));
+    memcpy(out->remote, l->source.remote, sizeof(out->remote));
+    if (l->check.ops && source_agreement(&l->check, &l->source, TOP, &out->agreement))
+        out->check = NULL; /* no memory to compare in */
+}
+
+/* What the pager knows by itself. */
+static void gather_done(const struct page_loop *l, struct loop_figures *out)
+{
+    pager_stats(l->spec.pager, &out->done);
+    out->fault_ns = pager_fault_ns(l->spec.pager);
+}
+
 /* ---- making ---- */
 
 /* How many pages are counted at a time. */
@@ -481,6 +510,7 @@ int loop_start(struct page_loop **out, const struct loop_spec *spec, struct err 
     else
         r = start_sources(l, err);
     if (!r) {
+        gather(l, &l->shown);
         r = pthread_create(&l->thread, NULL, pager_thread, l);
         if (r)
             r = fail_errno(err, EXIT_INTERNAL, r, "pthread_create for the pager");
@@ -493,13 +523,15 @@ int loop_start(struct page_loop **out, const struct loop_spec *spec, struct err 
     return 0;
 }
 
-void loop_stop(struct page_loop *l)
+void loop_stop(struct page_loop *l, struct loop_figures *last)
 {
     pthread_mutex_lock(&l->lock);
     l->stop = true;
     pthread_cond_broadcast(&l->wake);
     pthread_mutex_unlock(&l->lock);
     pthread_join(l->thread, NULL);
+    gather(l, last);
+    gather_done(l, last);
     loop_free(l);
 }
 
@@ -513,24 +545,29 @@ void loop_pause(struct page_loop *l, bool paused)
 
 /* ---- looking ---- */
 
+/* Takes the lock if that is possible soon: while others keep the pager, a look at the guest's pages
+ * can take long. */
+static bool lock_soon(struct page_loop *l)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t); /* the one that pthread_mutex_timedlock() goes by */
+    t.tv_nsec += FRESH_NS;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_nsec -= 1000000000;
+        t.tv_sec++;
+    }
+    return !pthread_mutex_timedlock(&l->lock, &t);
+}
+
 void loop_figures(struct page_loop *l, struct loop_figures *out)
 {
-    pthread_mutex_lock(&l->lock);
-    *out = l->figures;
-    out->decided = l->policy.numbers;
-    out->cost_percent = l->policy.learnt.percent ? l->policy.learnt.percent : 100;
-    for (unsigned kind = 0; kind < GAIN_KINDS; kind++)
-        out->believed[kind] = policy_believed(&l->policy, (enum gain)kind);
-    out->span = l->policy.span;
-    out->writes = l->source.writes;
-    out->rate = l->source.ops->rate ? l->source.ops->rate(&l->source) : 0;
-    memcpy(out->local, l->source.local, sizeof(out->local));
-    memcpy(out->remote, l->source.remote, sizeof(out->remote));
-    if (l->check.ops && source_agreement(&l->check, &l->source, TOP, &out->agreement))
-        out->check = NULL; /* no memory to compare in */
-    pthread_mutex_unlock(&l->lock);
-    pager_stats(l->spec.pager, &out->done);
-    out->fault_ns = pager_fault_ns(l->spec.pager);
+    if (lock_soon(l)) {
+        gather(l, &l->shown);
+        pthread_mutex_unlock(&l->lock);
+    }
+    *out = l->shown;
+    gather_done(l, out);
 }
 
 void loop_use(struct page_loop *l, uint64_t gfn, struct page_use *use)

@@ -68,12 +68,14 @@ struct loop_figures {
 /* Starts the thread; 0 or -errno with a message. */
 int loop_start(struct page_loop **out, const struct loop_spec *spec, struct err *err);
 
-/* Ends it; no action is under way when this returns. */
-void loop_stop(struct page_loop *l);
+/* Ends it; no action is under way when this returns.  last: what it has seen and done. */
+void loop_stop(struct page_loop *l, struct loop_figures *last);
 
 /* While the guest is paused nothing is decided. */
 void loop_pause(struct page_loop *l, bool paused);
 
+/* How it stands; while an interval's look takes long, as it stood when last asked, but for what the
+ * pager has done.  One thread at a time asks: the cell's io0. */
 void loop_figures(struct page_loop *l, struct loop_figures *out);
 
 /* What is known of the use of a page now; use->n = 0: nothing. */

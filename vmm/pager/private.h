@@ -43,6 +43,7 @@ struct pager {
     struct mem_hook hook;              /* what mem_at() calls */
     /* any */
     _Atomic unsigned urgent; /* writers who wait for the lock: others let them go first */
+    _Atomic unsigned wait;   /* all who wait for it, but in enter_last() */
     /* lock */
     pthread_mutex_t lock;
     struct pagemap *map;      /* written under the lock */
@@ -66,6 +67,9 @@ static inline bool sees_replica(const struct page_info *u, unsigned node)
 /* Takes and releases the lock; leave() wants what enter() gave.  Who is not urgent lets writers
  * go first: mutexes are not fair, and a batch of actions would keep them waiting for long. */
 uint64_t enter(struct pager *p, bool urgent);
+
+/* Likewise, for what takes long and has time: lets all others go first. */
+uint64_t enter_last(struct pager *p);
 void leave(struct pager *p, uint64_t since);
 
 /* Of the n pages from gfn on, how many are RAM without a gap. */

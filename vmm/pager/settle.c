@@ -6,7 +6,11 @@
  *
  * Pages move by move_pages(2) of the alias, whoever maps them (MPOL_MF_MOVE_ALL; CAP_SYS_NICE).
  * Only what is in memory is looked at (SEEK_DATA), so nothing is made for the sake of moving it.
- * Threads: any one; the pager's lock is taken for a block at a time.
+ *
+ * Threads: any one.  The pager's lock is taken for a piece of a block at a time, as many pages as
+ * go in about HOLD_NS: writers, and io0 with its figures, wait for it.  A page takes 5 us on most
+ * machines, so that pieces are whole blocks, but each asks all CPUs that map it to forget it, and
+ * where those are slow to answer (emulated, more CPUs than there are) it was 13 ms.
  */
 #include <errno.h>
 #include <numaif.h>
@@ -18,18 +22,22 @@
 #include "vmm/pager/private.h"
 #include "vmm/pager/settle.h"
 
-enum { BATCH = PAGEMAP_BLOCK };
+enum {
+    BATCH = PAGEMAP_BLOCK,
+    LEAST = 16,        /* pages of a piece: each call drains all CPUs' lists first */
+    HOLD_NS = 5000000, /* for which a piece may have the lock */
+};
 
-/* Pages of a block that are to move. */
-struct settle {
+/* Pages of a piece that are to move. */
+struct piece {
     unsigned n;        /* entries of all */
     void *page[BATCH]; /* in the alias */
     int status[BATCH]; /* where each is, or -errno */
     int target[BATCH]; /* where it goes */
 };
 
-/* Adds the pages of a block that are in memory. */
-static void add_data(const struct guest_mem *m, struct settle *s, uint64_t gpa, uint64_t end)
+/* Adds the pages of a piece that are in memory. */
+static void add_data(const struct guest_mem *m, struct piece *s, uint64_t gpa, uint64_t end)
 {
     while (gpa < end && s->n < BATCH) {
         off_t data = lseek(m->fd, (off_t)gpa, SEEK_DATA), hole;
@@ -46,11 +54,11 @@ static void add_data(const struct guest_mem *m, struct settle *s, uint64_t gpa, 
     }
 }
 
-/* Moves those pages of a block that are on a node; how many did. */
-static int64_t move_block(const struct guest_mem *m, uint64_t gpa, uint64_t end, int from,
-                          int to)
+/* Moves those pages of a piece that are on a node; how many did. */
+static int64_t move_piece(const struct guest_mem *m, uint64_t gpa, uint64_t end,
+                          const struct settle *to)
 {
-    struct settle s = {.n = 0};
+    struct piece s = {.n = 0};
     unsigned k = 0;
     int64_t moved = 0;
 
@@ -60,16 +68,16 @@ static int64_t move_block(const struct guest_mem *m, uint64_t gpa, uint64_t end,
     if (move_pages(0, s.n, s.page, NULL, s.status, 0))
         return -errno;
     for (unsigned i = 0; i < s.n; i++)
-        if (s.status[i] == from)
+        if (s.status[i] == to->from)
             s.page[k++] = s.page[i];
     for (unsigned i = 0; i < k; i++) {
-        s.target[i] = to;
+        s.target[i] = to->to;
         s.status[i] = -ENOENT;
     }
     if (k && move_pages(0, k, s.page, s.target, s.status, MPOL_MF_MOVE_ALL) < 0)
         return -errno;
     for (unsigned i = 0; i < k; i++)
-        moved += s.status[i] == to;
+        moved += s.status[i] == to->to;
     return moved;
 }
 
@@ -82,22 +90,52 @@ static uint64_t block_end(const struct guest_mem *m, uint64_t gpa)
     return end < ram ? end : ram;
 }
 
-int64_t settle_block(struct guest_mem *m, struct pager *p, uint64_t gpa, int from, int to)
+/* The next piece is to take about as long as it may. */
+static void pace(struct settle *s, uint64_t took_ns)
 {
-    uint64_t since;
-    int64_t moved;
+    if (took_ns > HOLD_NS && s->pages > LEAST)
+        s->pages /= 2;
+    else if (took_ns < HOLD_NS / 4 && s->pages < BATCH)
+        s->pages *= 2;
+}
 
-    if (!p)
-        return move_block(m, gpa, block_end(m, gpa), from, to);
-    for (unsigned n = 0; n < p->spec.nnodes; n++)
-        if (p->spec.node_host[n] == to)
-            (void)pager_evict(p, gpa >> PAGE_SHIFT, PAGEMAP_BLOCK, n);
-    since = enter(p, false);
-    moved = move_block(m, gpa, block_end(m, gpa), from, to);
-    if (moved > 0)
+/* One piece, with the pager's lock, if there is one. */
+static int64_t settle_piece(struct guest_mem *m, struct pager *p, struct settle *s,
+                            uint64_t gpa, uint64_t end)
+{
+    uint64_t since = p ? enter_last(p) : machine_now_ns();
+    int64_t moved = move_piece(m, gpa, end, s);
+
+    if (moved)
+        pace(s, machine_now_ns() - since);
+    if (p && moved > 0)
         p->stats.settled += (uint64_t)moved;
-    leave(p, since);
+    if (p)
+        leave(p, since);
     return moved;
+}
+
+void settle_init(struct settle *s, int from, int to, const atomic_bool *stop)
+{
+    *s = (struct settle){.from = from, .to = to, .stop = stop, .pages = LEAST};
+}
+
+int64_t settle_block(struct guest_mem *m, struct pager *p, struct settle *s, uint64_t gpa)
+{
+    uint64_t all = block_end(m, gpa), end;
+    int64_t moved = 0, r = 0;
+
+    for (unsigned n = 0; p && n < p->spec.nnodes; n++)
+        if (p->spec.node_host[n] == s->to)
+            (void)pager_evict(p, gpa >> PAGE_SHIFT, PAGEMAP_BLOCK, n);
+    for (; gpa < all && r >= 0 && !atomic_load(s->stop); gpa = end) {
+        end = gpa + s->pages * MEM_PAGE;
+        if (end > all)
+            end = all;
+        r = settle_piece(m, p, s, gpa, end);
+        moved += r;
+    }
+    return r < 0 ? r : moved;
 }
 
 int pager_rehome(struct pager *p, int from, int to, struct err *err)
