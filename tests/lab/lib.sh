@@ -8,11 +8,14 @@
 # Gives:    here:    boot_lab, tool, image, check, finish, IN (is /in there) and OUT (is /out there)
 #           inside:  D (the program), T (a directory for this run), keys, guest, site, run, attach, type_in, wait_text,
 #                    wait_gone, processes, json, show, check, finish
-# Holds:    every check prints one line; the status is 0 only if no check failed. Nothing stays behind.
+# Holds:    every check prints one line; the status is 0 only if no check failed. Nothing stays behind. Limits in
+#           seconds are what a machine with nothing else to do is given; all are PATIENCE times that, for there are slow
+#           and busy ones, and who waits for what comes goes on as soon as it has come.
 set -uo pipefail
 
 SELF=$(basename "$0")
 FAILED=0
+PATIENCE=3
 D=/build/disco
 
 # check WHAT COMMAND...: runs the command; says whether it held.
@@ -79,8 +82,13 @@ image() {
 
 # boot_lab OPTION...: boots the lab and runs inside() there; its status becomes a check of its own.
 boot_lab() {
-	local status
-	lab/run.sh --in "$IN" --out "$OUT" "$@" -- "tests/lab/$SELF" inside
+	local status word last='' words=()
+	for word; do
+		[ "$last" != --timeout ] || word=$((word * PATIENCE))
+		words+=("$word")
+		last=$word
+	done
+	lab/run.sh --in "$IN" --out "$OUT" "${words[@]}" -- "tests/lab/$SELF" inside
 	status=$?
 	[ $status = 0 ] && return
 	printf 'FAIL  in the lab: status %s\n' $status
@@ -129,12 +137,12 @@ site() {
 
 # run NAME SECONDS: runs a guest to its end; its figures are in $T/NAME.json. Gives disco's status, 124 after the time.
 run() {
-	timeout -k 5 "$2" $D run "$T/$1.cfg" --json </dev/null >"$T/$1.json" 2>"$T/$1.err"
+	timeout -k 5 $(($2 * PATIENCE)) $D run "$T/$1.cfg" --json </dev/null >"$T/$1.json" 2>"$T/$1.err"
 }
 
 # wait_text FILE PATTERN SECONDS: waits until a file has a line of that pattern.
 wait_text() {
-	local end=$((SECONDS + $3))
+	local end=$((SECONDS + $3 * PATIENCE))
 	until [ -e "$1" ] && grep -aqE -e "$2" "$1"; do
 		[ $SECONDS -lt $end ] || return 1
 		sleep 0.2
@@ -158,7 +166,7 @@ type_in() {
 
 # wait_gone PID SECONDS: waits for the end of a process that need not be our child.
 wait_gone() {
-	local end=$((SECONDS + $2))
+	local end=$((SECONDS + $2 * PATIENCE))
 	while kill -0 "$1" 2>/dev/null; do
 		[ $SECONDS -lt $end ] || return 1
 		sleep 0.2

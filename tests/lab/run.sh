@@ -8,7 +8,7 @@
 # Gives:    a line for each test, PASS, FAIL or SKIP (status 77) with its seconds; of a failed one
 #           the end of its output too; all outputs in $B/lab-test/NAME.log; last "lab: N passed, N
 #           failed, N skipped".
-# Holds:    status 0 only if none failed. A test has a time limit of LAB_TEST_TIMEOUT seconds (900).
+# Holds:    status 0 only if none failed. A test has a time limit of LAB_TEST_TIMEOUT seconds (2400).
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 export B=${B:-build}
@@ -23,7 +23,7 @@ trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
 one() {
 	local name=$1 log=$logs/$1.log began status word
 	began=$(date +%s)
-	timeout --kill-after=10 "${LAB_TEST_TIMEOUT:-900}" "tests/lab/$name.sh" >"$log" 2>&1 </dev/null &
+	timeout --kill-after=10 "${LAB_TEST_TIMEOUT:-2400}" "tests/lab/$name.sh" >"$log" 2>&1 </dev/null &
 	trap 'kill $! 2>/dev/null; wait; exit 130' TERM
 	wait $!
 	status=$?

@@ -31,7 +31,7 @@ drift() {
 
 inside() {
 	CON=stdio guest smp16 vcpus=16 views=4 'memory="512M"' "cmdline=\"console=ttyS0 quiet job=burn,log load=$load\""
-	timeout -k 5 220 $D run $T/smp16.cfg --json </dev/null 2>$T/err | stamped >$T/con
+	timeout -k 5 $((220 * PATIENCE)) $D run $T/smp16.cfg --json </dev/null 2>$T/err | stamped >$T/con
 	status=${PIPESTATUS[0]}
 	grep -a '{"name"' $T/con | cut -d ' ' -f 2- >$T/smp16.json
 	grep -a ' *\(CPU0\|LOC\|RES\|CAL\|TLB\|LOG.*\|SMP.*\|CLOCK.*\|DISCO.*\):* ' $T/con | cut -c 1-200

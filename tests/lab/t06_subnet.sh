@@ -30,7 +30,7 @@ serve_host() {
 	head -c 4194304 /dev/urandom >$T/www/file
 	/boot/bin/busybox httpd -f -p 127.0.0.1:8080 -h $T/www &
 	httpd=$!
-	local end=$((SECONDS + 60))
+	local end=$((SECONDS + 60 * PATIENCE))
 	until ip addr add 10.9.0.1/24 dev t06tap 2>/dev/null; do
 		[ $SECONDS -lt $end ] && kill -0 $up || return
 		sleep 0.2

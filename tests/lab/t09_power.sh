@@ -13,7 +13,7 @@ figure() { $D stat held --socket $T/sock --json | jq -r "$1"; }
 # until_figure FILTER: waits until that is true.
 until_figure() {
 	local n
-	for n in $(seq 40); do
+	for n in $(seq $((40 * PATIENCE))); do
 		[ "$(figure "$1")" != true ] || return 0
 		sleep 0.5
 	done
@@ -61,7 +61,7 @@ devices() {
 resets() {
 	check "a reset ends the guest" wait_text $T/up.out 'reset +ended after .*: reset' 150
 	check "or boots it again" wait_text $T/again.con 'DISCO-GUEST-UP.*' 10
-	for _ in $(seq 60); do
+	for _ in $(seq $((60 * PATIENCE))); do
 		[ "$(grep -ac DISCO-GUEST-UP $T/again.con)" -lt 3 ] || break
 		sleep 1
 	done

@@ -11,7 +11,7 @@
 refused() {
 	local what=$1 status=$2 pattern=$3
 	shift 3
-	timeout 30 "$@" >$T/out 2>&1 </dev/null
+	timeout $((30 * PATIENCE)) "$@" >$T/out 2>&1 </dev/null
 	check "$what: status $status" is $? "$status"
 	check "$what: says why" has $T/out "$pattern" || cat $T/out
 	echo "      $(grep -a '^disco:' $T/out | head -n 1 | cut -c 1-150)"

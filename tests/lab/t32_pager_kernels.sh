@@ -16,7 +16,7 @@
 # harness NAME SECONDS: one of the harnesses; what it said is printed if it failed.
 harness() {
 	local said=/out/$KERNEL_NAME-$1.txt status began=$SECONDS
-	timeout -k 5 "$2" "/build/tests/guest/$1" >"$said" 2>&1
+	timeout -k 5 $(($2 * PATIENCE)) "/build/tests/guest/$1" >"$said" 2>&1
 	status=$?
 	check "$KERNEL_NAME: $1 ($((SECONDS - began)) s)" is $status 0 || grep -v 'OK \]' "$said" | tail -n 20
 }

@@ -45,7 +45,7 @@ reads() { jq '[.cells[].reads // [] | add // 0] | add' $T/map.json; }
 # What is known of uses fades, and a slow machine puts intervals off: not every map shows many.
 until_seen() {
 	local i
-	for i in $(seq 20); do
+	for i in $(seq $((20 * PATIENCE))); do
 		[ "$(reads)" -le 20 ] || return 0
 		sleep 1
 		$D heatmap g --json --socket $T/sock >$T/map.json

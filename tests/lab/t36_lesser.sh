@@ -17,7 +17,7 @@ one() {
 	shift 2
 	CON=file:$T/con/$name guest "$name" vcpus=4 views=2 'nodes=[0,1]' 'memory="96M"' 'balloon=false' "$eager" "sampling_share=${share:-60}" \
 		"sampling=\"${sampling:-faults}\"" "cmdline=\"console=ttyS0 quiet job=burn,log load=$load\""
-	timeout -k 5 150 "$@" $D run "$T/$name.cfg" --json </dev/null >"$T/$name.json" 2>"$T/$name.err"
+	timeout -k 5 $((150 * PATIENCE)) "$@" $D run "$T/$name.cfg" --json </dev/null >"$T/$name.json" 2>"$T/$name.err"
 	check "$name: ended well" is $? 0 || show "$T/$name.err"
 	check "$name: checksums right" has "$T/con/$name" 'SMP cpus 4 rounds [1-9][0-9]* wrong 0 warnings 0'
 	if [ -n "$pattern" ]; then
