@@ -140,7 +140,7 @@ for kind in ${MIXED_KINDS:-moves}; do
 	echo "---- $kind, $seconds s"
 	rm -f "$OUT"/*
 	lab/run.sh --in "$IN" --out "$OUT" --nodes $nodes --cpus-per-node $((8 / nodes)) --mem $((6144 / nodes)) \
-		--disk "$LAB/debian.ext4" --timeout $((seconds + 900)) -- \
+		--disk "$LAB/debian.ext4" --timeout $(((seconds + 900) * PATIENCE)) -- \
 		"tests/lab/$SELF" inside "$seconds" $moves $nodes "${MIXED_POLICY:-$keys_of_pager}" "${MIXED_PARTS:-}"
 	check "$kind, in the lab" is $? 0
 	[ -z "${MIXED_OUT:-}" ] || { mkdir -p "$MIXED_OUT/$kind" && cp "$OUT"/* "$MIXED_OUT/$kind/"; }
